@@ -1,0 +1,36 @@
+"""The compiled extensions of smelt; every other setting is in pyproject.toml."""
+
+from glob import glob
+
+from setuptools import Extension, setup
+
+# The stable ABI of Python 3.10: one wheel serves every later version.
+STABLE_ABI = [("Py_LIMITED_API", "0x030A0000"), ("CYTHON_LIMITED_API", "1")]
+
+# Contraction stays off because results must not depend on what a compiler chooses to fuse:
+# where a fused multiply-add is meant, the code says so.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-Wall"]
+
+
+def extension(name: str, *patterns: str) -> Extension:
+    sources = sorted(path for pattern in patterns for path in glob(pattern, recursive=True))
+    return Extension(
+        f"smelt.{name}",
+        [f"src/smelt/{name}.pyx", *sources],
+        include_dirs=["native"],
+        depends=glob("native/**/*", recursive=True),
+        define_macros=STABLE_ABI,
+        extra_compile_args=FLAGS,
+        extra_link_args=["-pthread"],
+        libraries=["m"],
+        py_limited_api=True,
+    )
+
+
+setup(
+    ext_modules=[
+        extension("_gguf", "native/gguf/*.c"),
+        extension("_quant", "native/formats/*.c"),
+        extension("_cpu", "native/cpu/**/*.c", "native/formats/*.c"),
+    ]
+)
