@@ -1,0 +1,15 @@
+"""Fixtures that more than one test module uses."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real models, vocabularies and another engine's answers, if it is there."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared folder beside this checkout: real models and oracles are absent")
+    return SHARED
