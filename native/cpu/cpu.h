@@ -1,0 +1,58 @@
+/* The CPU device as _cpu.pyx sees it: a thread pool, programs, page pools, and the step. */
+#ifndef SMELT_CPU_H
+#define SMELT_CPU_H
+
+#include "program.h"
+
+enum { KV_F16, KV_F32 };
+enum { PAGE_TOKENS = 32 }; /* tokens a page of the KV cache holds */
+
+enum step_status {
+    STEP_OK,
+    STEP_CANCELLED,
+    STEP_INTERRUPTED, /* poll returned non-zero: a Python exception is set */
+    STEP_BAD_TOKEN,   /* a token id outside the vocabulary */
+    STEP_BAD_PLACE,   /* a position, sequence, page or row outside its table */
+    STEP_TOO_LARGE,   /* more tokens or logits than the program was planned for */
+    STEP_FORKED,      /* the threads did not survive a fork */
+};
+
+typedef struct cpu_device cpu_device;
+typedef struct cpu_program cpu_program;
+typedef struct cpu_kv cpu_kv;
+
+/* Instruction sets from the plainest to the widest; index 0 is always available. */
+int cpu_isa_count(void);
+const char *cpu_isa_name(int isa);
+int cpu_isa_available(int isa);
+
+/* NULL where memory or threads cannot be had. */
+cpu_device *cpu_device_create(int isa, int n_threads);
+void cpu_device_destroy(cpu_device *device);
+
+typedef struct {
+    const op_record *ops;
+    const value_record *values;
+    const weight_record *weights;
+    int n_ops, n_values, n_weights;
+    int max_tokens, max_logits;
+    int64_t arena_bytes;
+} program_tables;
+
+/* Copies the tables. NULL: out of memory, or *bad_op is the first record a kernel cannot run. */
+cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op);
+void cpu_program_destroy(cpu_program *program);
+/* Where a value lies, for tracing: valid after a step of a program planned without reuse. */
+const float *cpu_program_value(const cpu_program *program, int value);
+
+cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type);
+void cpu_kv_destroy(cpu_kv *kv);
+int cpu_kv_grow(cpu_kv *kv, int n_pages); /* 0, or -1 out of memory (nothing changes) */
+int64_t cpu_kv_page_bytes(const cpu_kv *kv);
+
+/* Runs every op of the program on one step. `cancel` may be set by another thread at any time;
+ * `poll` is called now and then between two ops, on the calling thread. */
+int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *step,
+             const int *cancel, int (*poll)(void));
+
+#endif

@@ -1,0 +1,152 @@
+/* What the kernels of every instruction set, the replay loop and the page pool share. */
+#ifndef SMELT_CPU_INTERNAL_H
+#define SMELT_CPU_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "cpu/cpu.h"
+#include "cpu/threads.h"
+#include "formats/formats.h"
+
+enum { UNIT_ROWS = 16 }; /* output rows that one thread computes at a time: one vector of rows */
+
+/* Activations for a matmul, in the forms its weights' formats ask for.
+ * A quantised row is cut into blocks of 32 or 256; x = d * q with |q| <= 2047, so that the
+ * dot product with a block of any format fits an int32 exactly (see docs/kernels.md).
+ */
+enum activation { ACTIVATION_F32, ACTIVATION_Q32, ACTIVATION_Q256, ACTIVATION_KINDS };
+enum { ACTIVATION_MAX = 2047, SUMS_READ = 32 /* int16 that a kernel reads from any sum on */ };
+
+static inline int activation_block(enum activation kind)
+{
+    return kind == ACTIVATION_Q32 ? 32 : 256;
+}
+
+static inline const format_info *format_of(int format)
+{
+    int count;
+    return &format_table(&count)[format];
+}
+
+static inline enum activation activation_of(int format)
+{
+    switch (format_of(format)->block_weights) {
+    case 1: return ACTIVATION_F32;
+    case 32: return ACTIVATION_Q32;
+    default: return ACTIVATION_Q256;
+    }
+}
+
+typedef struct {
+    int n_tokens;
+    int n_in;
+    const float *f32;  /* [n_tokens, n_in] */
+    struct {
+        int16_t *q;    /* [n_in / block, n_tokens, block] */
+        float *d;      /* [n_in / block, n_tokens] */
+        int16_t *sums; /* [n_in / block, n_tokens, block / 16], of q; SUMS_READ more are there */
+    } quantised[ACTIVATION_KINDS];
+} activations;
+
+/* The pages of all layers: page p lies in slab p / SLAB_PAGES.
+ * In a page, layer by layer: K as [n_kv_heads, head_dim, PAGE_TOKENS], so that a vector runs over
+ * positions and no score needs a horizontal sum; V as [n_kv_heads, PAGE_TOKENS, head_stride].
+ */
+enum { SLAB_PAGES = 16 };
+
+struct cpu_kv {
+    int n_layers, n_kv_heads, head_dim, type;
+    int head_stride;    /* head_dim rounded up to whole vectors; the rest is zero */
+    int n_pages;
+    int element_bytes;
+    int64_t k_bytes, v_bytes;  /* of one layer in one page */
+    int64_t page_bytes;
+    int n_slabs;
+    char **slabs;
+};
+
+static inline char *kv_k(const cpu_kv *kv, int page, int layer)
+{
+    return kv->slabs[page / SLAB_PAGES] + page % SLAB_PAGES * kv->page_bytes
+           + layer * (kv->k_bytes + kv->v_bytes);
+}
+
+static inline char *kv_v(const cpu_kv *kv, int page, int layer)
+{
+    return kv_k(kv, page, layer) + kv->k_bytes;
+}
+
+/* Consecutive positions of one sequence within a step: attention reads each page once for them. */
+enum { RUN_TOKENS = 16 };
+typedef struct {
+    int first, count;
+} token_run;
+
+/* What one thread sees of a step. */
+typedef struct {
+    const cpu_program *program;
+    const step *step;
+    cpu_kv *kv;
+    thread_pool *pool;
+    int thread, n_threads;
+    const token_run *runs;
+    int n_runs;
+    atomic_int *counter; /* of the op that runs: units handed out so far */
+    char *scratch;       /* this thread's own */
+} work;
+
+typedef void op_function(work *w, const op_record *op);
+
+/* One instruction set: its ops, and the room they need. */
+typedef struct {
+    op_function *ops[OP_COUNT];
+} kernel_table;
+
+struct cpu_program {
+    op_record *ops;
+    value_record *values;
+    weight_record *weights;
+    int n_ops, n_values, n_weights;
+    int max_tokens, max_logits;
+    char *arena;
+    char *shared_scratch;       /* activations of the op that runs */
+    char *thread_scratch;       /* [n_threads, thread_scratch_bytes] */
+    size_t thread_scratch_bytes;
+    atomic_int *counters;       /* [n_ops] */
+    token_run *runs;            /* [max_tokens] */
+};
+
+static inline int value_rows(const work *w, int value)
+{
+    return w->program->values[value].rows == ROWS_LOGITS ? w->step->n_logits : w->step->n_tokens;
+}
+
+static inline float *value_data(const work *w, int value)
+{
+    int64_t offset = w->program->values[value].offset;
+    if (offset == VALUE_IS_LOGITS) return w->step->logits;
+    return (float *)(w->program->arena + offset);
+}
+
+static inline int value_width(const work *w, int value)
+{
+    return w->program->values[value].width;
+}
+
+/* The rows [*first, *end) of n that a thread takes where every row costs the same. */
+static inline void thread_share(const work *w, int n, int *first, int *end)
+{
+    *first = (int)((int64_t)n * w->thread / w->n_threads);
+    *end = (int)((int64_t)n * (w->thread + 1) / w->n_threads);
+}
+
+static inline int next_unit(work *w)
+{
+    return atomic_fetch_add_explicit(w->counter, 1, memory_order_relaxed);
+}
+
+/* Bytes an op's activations take for n tokens, and their places from `base`: see activations.c. */
+size_t activations_bytes(int n_tokens, int n_in);
+void activations_place(activations *a, int n_tokens, int n_in, char *base);
+
+#endif

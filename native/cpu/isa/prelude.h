@@ -1,0 +1,15 @@
+/* What comes before a target region: system headers, whose inline functions must not be compiled
+ * for an instruction set that the machine may lack. gcc keeps the targets of a region apart by
+ * `#pragma GCC target`, clang by an attribute on every function in it. */
+#include <assert.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define V_INLINE static inline __attribute__((always_inline))

@@ -1,0 +1,82 @@
+/* The left side of a matmul: rows normalised where the op asks for it, and quantised where the
+ * weights' formats ask for it. */
+
+V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, float *y)
+{
+    vf squares = vf_zero();
+    int i = 0;
+    for (; i + 16 <= n; i += 16) {
+        vf v = vf_load(x + i);
+        squares = vf_fma(v, v, squares);
+    }
+    vf tail = vf_load_part(x + i, n - i);
+    squares = vf_fma(tail, tail, squares);
+    float scale = 1.0f / sqrtf(vf_sum(squares) / (float)n + eps);
+    vf s = vf_set(scale);
+    for (i = 0; i + 16 <= n; i += 16)
+        vf_store(y + i, vf_mul(vf_mul(vf_load(x + i), s), vf_load(gain + i)));
+    for (; i < n; i++) y[i] = x[i] * scale * gain[i];
+}
+
+/* One block of a row: q = round(x / d), d so that the largest |q| is 2047; and the sums of q over
+ * each 16, which a weight's minimum is multiplied with. A NaN or an infinity makes d NaN, so that
+ * it reaches the logits instead of vanishing in an integer. */
+V_INLINE void quantise_block(const float *x, int block, int16_t *q, float *d, int16_t *sums)
+{
+    vf largest = vf_zero(), invalid = vf_zero();
+    for (int i = 0; i < block; i += 16) {
+        vf v = vf_load(x + i);
+        largest = vf_max(vf_abs(v), largest);
+        invalid = vf_fma(v, vf_zero(), invalid);
+    }
+    float most = vf_maximum(largest), nan = vf_sum(invalid);
+    vf inverse = vf_set(most > 0.0f && nan == 0.0f ? ACTIVATION_MAX / most : 0.0f);
+    *d = most / ACTIVATION_MAX + nan;
+    for (int i = 0; i < block; i += 32) {
+        vi a = vi_round(vf_mul(vf_load(x + i), inverse));
+        vi b = vi_round(vf_mul(vf_load(x + i + 16), inverse));
+        vh_store(q + i, vh_from_vi(a, b));
+        sums[i / 16] = (int16_t)vi_sum(a);
+        sums[i / 16 + 1] = (int16_t)vi_sum(b);
+    }
+}
+
+V_INLINE void quantise_row(const float *x, int token, const activations *a, enum activation kind)
+{
+    int block = activation_block(kind), n_blocks = a->n_in / block;
+    for (int b = 0; b < n_blocks; b++) {
+        size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)token;
+        quantise_block(x + b * block, block, a->quantised[kind].q + at * (size_t)block,
+                       a->quantised[kind].d + at,
+                       a->quantised[kind].sums + at * (size_t)(block / 16));
+    }
+}
+
+/* Fills `a` with what the op's weights need of value x, normalised by `gain` unless that is NULL.
+ * One row is prepared by every thread for itself, which is cheaper than a meeting; more rows are
+ * shared out, and all threads meet when they are ready. */
+V_INLINE void prepare_activations(work *w, int x_value, const float *gain, float eps,
+                                  const int32_t *weights, int n_weights, int stride, activations *a)
+{
+    const cpu_program *p = w->program;
+    int n = value_rows(w, x_value), n_in = value_width(w, x_value);
+    const float *x = value_data(w, x_value);
+    int first = 0, end = n, wanted = 0;
+    activations_place(a, n, n_in, n == 1 ? w->scratch : p->shared_scratch);
+    w->scratch += n == 1 ? activations_bytes(1, n_in) : 0;
+    if (n > 1) thread_share(w, n, &first, &end);
+    for (int i = 0; i < n_weights; i++)
+        wanted |= 1 << activation_of(p->weights[weights[i * stride]].format);
+    float *rows = (float *)a->f32;
+    if (!gain) a->f32 = x;
+    for (int t = first; t < end; t++) {
+        const float *row = x + (size_t)t * (size_t)n_in;
+        if (gain) {
+            rms_norm_row(row, gain, n_in, eps, rows + (size_t)t * (size_t)n_in);
+            row = rows + (size_t)t * (size_t)n_in;
+        }
+        for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)
+            if (wanted >> kind & 1) quantise_row(row, t, a, kind);
+    }
+    if (n > 1 && (gain || wanted != 1 << ACTIVATION_F32)) pool_barrier(w->pool);
+}

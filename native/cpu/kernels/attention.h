@@ -1,0 +1,189 @@
+/* Causal attention of grouped queries over the paged KV cache.
+ *
+ * attention keeps a running maximum, sum and output for every (token, head) and walks the pages
+ * once (the online softmax of Milakov and Gimelshein 2018, arXiv:1805.02867, as in Dao et al. 2022,
+ * arXiv:2205.14135), so there is no [n, n] score matrix. A score is a sequential sum over head_dim
+ * and the pages come in order: what a token gets does not depend on the tokens beside it.
+ */
+
+/* A page's keys and values of one head as float32: the page itself, or its halves widened. */
+typedef struct {
+    const float *k; /* [head_dim, PAGE_TOKENS] */
+    const float *v; /* [PAGE_TOKENS, head_stride] */
+} page_view;
+
+V_INLINE const float *widen(const char *from, size_t index, int n, int type, float *to)
+{
+    if (type == KV_F32) return (const float *)from + index;
+    for (int i = 0; i < n; i += 16) vf_store(to + i, vf_load_f16((const uint16_t *)from + index + i));
+    return to;
+}
+
+V_INLINE page_view view_page(const work *w, int layer, int token, int page_index, int head,
+                             float *scratch)
+{
+    const cpu_kv *kv = w->kv;
+    int page = w->step->page_table[w->step->sequences[token] * w->step->max_pages + page_index];
+    int k_size = kv->head_dim * PAGE_TOKENS, v_size = kv->head_stride * PAGE_TOKENS;
+    return (page_view){
+        widen(kv_k(kv, page, layer), (size_t)(head * k_size), k_size, kv->type, scratch),
+        widen(kv_v(kv, page, layer), (size_t)(head * v_size), v_size, kv->type, scratch + k_size),
+    };
+}
+
+V_INLINE float *after_view(const work *w, float *scratch)
+{
+    return scratch + (w->kv->head_dim + w->kv->head_stride) * PAGE_TOKENS;
+}
+
+/* q . k of one query and all positions of a page. */
+V_INLINE void page_scores(const float *q, const float *k, int head_dim, float scores[PAGE_TOKENS])
+{
+    vf low = vf_zero(), high = vf_zero();
+    for (int i = 0; i < head_dim; i++) {
+        vf x = vf_set(q[i]);
+        low = vf_fma(x, vf_load(k + i * PAGE_TOKENS), low);
+        high = vf_fma(x, vf_load(k + i * PAGE_TOKENS + 16), high);
+    }
+    vf_store(scores, low);
+    vf_store(scores + 16, high);
+}
+
+typedef struct {
+    float maximum, sum;
+} softmax_state;
+
+/* Takes the first n positions of a page into one (token, head)'s output. */
+V_INLINE void attend_page(const float *q, page_view page, int n, float scale, int head_dim,
+                          int head_stride, softmax_state *state, float *out)
+{
+    float s[PAGE_TOKENS];
+    page_scores(q, page.k, head_dim, s);
+    for (int i = n; i < PAGE_TOKENS; i++) s[i] = -INFINITY;
+    vf low = vf_mul(vf_load(s), vf_set(scale)), high = vf_mul(vf_load(s + 16), vf_set(scale));
+    float maximum = vf_maximum(vf_max(low, high));
+    maximum = maximum > state->maximum ? maximum : state->maximum;
+    low = vf_exp(vf_sub(low, vf_set(maximum)));
+    high = vf_exp(vf_sub(high, vf_set(maximum)));
+    vf_store(s, low);
+    vf_store(s + 16, high);
+    for (int i = n; i < PAGE_TOKENS; i++) s[i] = 0.0f;
+    vf shrink = vf_exp(vf_set(state->maximum - maximum));
+    float shrunk[16];
+    vf_store(shrunk, shrink);
+    state->sum = fmaf(state->sum, shrunk[0], vf_sum(vf_add(vf_load(s), vf_load(s + 16))));
+    state->maximum = maximum;
+    for (int i = 0; i < head_stride; i += 16) {
+        vf o = vf_mul(vf_load(out + i), shrink);
+        for (int j = 0; j < n; j++)
+            o = vf_fma(vf_set(s[j]), vf_load(page.v + j * head_stride + i), o);
+        vf_store(out + i, o);
+    }
+}
+
+/* The tokens of one run and the query heads that share one key and value head. */
+V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_head)
+{
+    const int head_dim = op->head_dim, stride = w->kv->head_stride;
+    const int group = op->n_heads / op->n_kv_heads, n = run.count * group;
+    const size_t width = (size_t)(op->n_heads * head_dim);
+    const size_t first_head = (size_t)(kv_head * group * head_dim);
+    const float *q = value_data(w, op->inputs[0]) + first_head;
+    float *y = value_data(w, op->outputs[0]) + first_head;
+    float *page_scratch = (float *)w->scratch, *out = after_view(w, page_scratch);
+    softmax_state *states = (softmax_state *)(out + n * stride);
+    memset(out, 0, (size_t)(n * stride) * sizeof *out);
+    for (int i = 0; i < n; i++) states[i] = (softmax_state){-INFINITY, 0.0f};
+    const int first_position = w->step->positions[run.first];
+    const int n_pages = (first_position + run.count - 1) / PAGE_TOKENS + 1;
+    for (int p = 0; p < n_pages; p++) {
+        page_view page = view_page(w, op->layer, run.first, p, kv_head, page_scratch);
+        for (int t = 0; t < run.count; t++) {
+            int seen = first_position + t + 1 - p * PAGE_TOKENS;
+            if (seen <= 0) continue;
+            if (seen > PAGE_TOKENS) seen = PAGE_TOKENS;
+            const float *row = q + (size_t)(run.first + t) * width;
+            for (int g = 0; g < group; g++)
+                attend_page(row + g * head_dim, page, seen, op->scale, head_dim, stride,
+                            states + t * group + g, out + (t * group + g) * stride);
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        float *row = y + (size_t)(run.first + i / group) * width + i % group * head_dim;
+        for (int j = 0; j < head_dim; j++) row[j] = out[i * stride + j] / states[i].sum;
+    }
+}
+
+static void op_attention(work *w, const op_record *op)
+{
+    int total = w->n_runs * op->n_kv_heads;
+    for (int unit; (unit = next_unit(w)) < total;)
+        attend_run(w, op, w->runs[unit / op->n_kv_heads], unit % op->n_kv_heads);
+}
+
+/* The same in three ops whose results can be looked at: scores and weights are
+ * [n_tokens, n_heads, capacity], zero past the token's own position. */
+static void op_attention_scores(work *w, const op_record *op)
+{
+    int first, end, group = op->n_heads / op->n_kv_heads;
+    int capacity = value_width(w, op->outputs[0]) / op->n_heads;
+    float *page_scratch = (float *)w->scratch;
+    thread_share(w, w->step->n_tokens * op->n_heads, &first, &end);
+    for (int i = first; i < end; i++) {
+        int t = i / op->n_heads, head = i % op->n_heads, n = w->step->positions[t] + 1;
+        const float *q = value_data(w, op->inputs[0]) + (size_t)i * (size_t)op->head_dim;
+        float *row = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
+        memset(row, 0, (size_t)capacity * sizeof *row);
+        for (int p = 0; p * PAGE_TOKENS < n; p++) {
+            page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
+            float s[PAGE_TOKENS];
+            page_scores(q, page.k, op->head_dim, s);
+            for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++)
+                row[p * PAGE_TOKENS + j] = s[j];
+        }
+    }
+}
+
+static void op_softmax(work *w, const op_record *op)
+{
+    int first, end, capacity = value_width(w, op->outputs[0]) / op->n_heads;
+    thread_share(w, w->step->n_tokens * op->n_heads, &first, &end);
+    for (int i = first; i < end; i++) {
+        int n = w->step->positions[i / op->n_heads] + 1;
+        const float *s = value_data(w, op->inputs[0]) + (size_t)i * (size_t)capacity;
+        float *p = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
+        float maximum = -INFINITY, sum = 0.0f, lanes[16];
+        for (int j = 0; j < n; j++) maximum = s[j] > maximum ? s[j] : maximum;
+        memset(p, 0, (size_t)capacity * sizeof *p);
+        for (int j = 0; j < n; j++) {
+            vf_store(lanes, vf_exp(vf_set((s[j] - maximum) * op->scale)));
+            p[j] = lanes[0];
+            sum += p[j];
+        }
+        for (int j = 0; j < n; j++) p[j] /= sum;
+    }
+}
+
+static void op_attention_mix(work *w, const op_record *op)
+{
+    int first, end, group = op->n_heads / op->n_kv_heads, stride = w->kv->head_stride;
+    int capacity = value_width(w, op->inputs[0]) / op->n_heads;
+    float *page_scratch = (float *)w->scratch, *out = after_view(w, page_scratch);
+    thread_share(w, w->step->n_tokens * op->n_heads, &first, &end);
+    for (int i = first; i < end; i++) {
+        int t = i / op->n_heads, head = i % op->n_heads, n = w->step->positions[t] + 1;
+        const float *weights = value_data(w, op->inputs[0]) + (size_t)i * (size_t)capacity;
+        float *y = value_data(w, op->outputs[0]) + (size_t)i * (size_t)op->head_dim;
+        memset(out, 0, (size_t)stride * sizeof *out);
+        for (int p = 0; p * PAGE_TOKENS < n; p++) {
+            page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
+            for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++) {
+                vf x = vf_set(weights[p * PAGE_TOKENS + j]);
+                const float *v = page.v + j * stride;
+                for (int k = 0; k < stride; k += 16)
+                    vf_store(out + k, vf_fma(x, vf_load(v + k), vf_load(out + k)));
+            }
+        }
+        memcpy(y, out, (size_t)op->head_dim * sizeof *y);
+    }
+}

@@ -1,0 +1,25 @@
+/* All ops of one instruction set. An isa/ unit includes this inside its target region, after the
+ * v_ primitives, with V_NAME the instruction set's name; every function is local to the unit. */
+
+#define V_SIMD
+#include "cpu/internal.h"
+
+#include "cpu/kernels/vector.h"
+
+#include "cpu/kernels/activations.h"
+#include "cpu/kernels/matmul_float.h"
+#include "cpu/kernels/matmul_quantised.h"
+
+#include "cpu/kernels/attention.h"
+#include "cpu/kernels/embed.h"
+#include "cpu/kernels/matmul.h"
+#include "cpu/kernels/rope.h"
+
+#include "cpu/kernels/elementwise.h"
+
+#define V_TABLE_(name) kernels_##name
+#define V_TABLE(name) V_TABLE_(name)
+const kernel_table V_TABLE(V_NAME) = {{
+#define OP(name) [OP_##name] = op_##name,
+#include "ops.def"
+}};

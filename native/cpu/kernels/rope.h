@@ -1,0 +1,97 @@
+/* Rotary positions, and the writing of keys and values into the pages of the KV cache.
+ * RoPE: Su et al. 2021, arXiv:2104.09864.
+ */
+
+/* cos and sin of position * inv_freq, in pairs: [n_tokens, rotary_dim / 2, 2]. In double, since at
+ * position 100,000 a float32 angle is off by more than a hundredth of a radian. */
+static void op_rope_table(work *w, const op_record *op)
+{
+    const weight_record *inv_freq = &w->program->weights[op->weights[0]];
+    int first, end, n = inv_freq->n_in;
+    thread_share(w, w->step->n_tokens, &first, &end);
+    for (int t = first; t < end; t++) {
+        float *y = value_data(w, op->outputs[0]) + (size_t)t * (size_t)(2 * n);
+        for (int i = 0; i < n; i++) {
+            double angle = w->step->positions[t] * ((const double *)inv_freq->data)[i];
+            y[2 * i] = (float)cos(angle) * op->scale;
+            y[2 * i + 1] = (float)sin(angle) * op->scale;
+        }
+    }
+}
+
+V_INLINE void rope_head(const op_record *op, const float *x, const float *table, float *y)
+{
+    int n = op->rotary_dim / 2, apart = op->neox ? n : 1, step = op->neox ? 1 : 2;
+    for (int i = 0; i < n; i++) {
+        const float c = table[2 * i], s = table[2 * i + 1];
+        const float a = x[i * step], b = x[i * step + apart];
+        y[i * step] = fmaf(a, c, -(b * s));
+        y[i * step + apart] = fmaf(a, s, b * c);
+    }
+    for (int i = op->rotary_dim; i < op->head_dim; i++) y[i] = x[i];
+}
+
+V_INLINE void rope_heads(const op_record *op, int n_heads, const float *x, const float *table,
+                         float *y)
+{
+    for (int h = 0; h < n_heads; h++)
+        rope_head(op, x + h * op->head_dim, table, y + h * op->head_dim);
+}
+
+V_INLINE void kv_store(char *to, size_t index, float x, int type)
+{
+    if (type == KV_F16) ((uint16_t *)to)[index] = f32_to_f16(x);
+    else ((float *)to)[index] = x;
+}
+
+V_INLINE void kv_write_token(const work *w, int layer, int token, const float *k, const float *v)
+{
+    const cpu_kv *kv = w->kv;
+    const step *s = w->step;
+    int position = s->positions[token], at = position % PAGE_TOKENS;
+    int page = s->page_table[s->sequences[token] * s->max_pages + position / PAGE_TOKENS];
+    char *kp = kv_k(kv, page, layer), *vp = kv_v(kv, page, layer);
+    for (int h = 0; h < kv->n_kv_heads; h++)
+        for (int i = 0; i < kv->head_dim; i++) {
+            int from = h * kv->head_dim + i;
+            kv_store(kp, (size_t)(from * PAGE_TOKENS + at), k[from], kv->type);
+            kv_store(vp, (size_t)((h * PAGE_TOKENS + at) * kv->head_stride + i), v[from], kv->type);
+        }
+}
+
+static void op_rope(work *w, const op_record *op)
+{
+    int first, end, width = value_width(w, op->inputs[0]);
+    thread_share(w, w->step->n_tokens, &first, &end);
+    for (int t = first; t < end; t++)
+        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + (size_t)t * (size_t)width,
+                   value_data(w, op->inputs[1]) + (size_t)t * (size_t)op->rotary_dim,
+                   value_data(w, op->outputs[0]) + (size_t)t * (size_t)width);
+}
+
+static void op_kv_write(work *w, const op_record *op)
+{
+    int first, end;
+    size_t width = (size_t)value_width(w, op->inputs[0]);
+    thread_share(w, w->step->n_tokens, &first, &end);
+    for (int t = first; t < end; t++)
+        kv_write_token(w, op->layer, t, value_data(w, op->inputs[0]) + (size_t)t * width,
+                       value_data(w, op->inputs[1]) + (size_t)t * width);
+}
+
+static void op_rope_kv_write(work *w, const op_record *op)
+{
+    int first, end;
+    size_t q_width = (size_t)value_width(w, op->inputs[0]);
+    size_t k_width = (size_t)value_width(w, op->inputs[1]);
+    float *k = (float *)w->scratch; /* [kv_dim], turned */
+    thread_share(w, w->step->n_tokens, &first, &end);
+    for (int t = first; t < end; t++) {
+        size_t row = (size_t)t;
+        const float *table = value_data(w, op->inputs[3]) + row * (size_t)op->rotary_dim;
+        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + row * q_width, table,
+                   value_data(w, op->outputs[0]) + row * q_width);
+        rope_heads(op, op->n_kv_heads, value_data(w, op->inputs[1]) + row * k_width, table, k);
+        kv_write_token(w, op->layer, t, k, value_data(w, op->inputs[2]) + row * k_width);
+    }
+}

@@ -1,0 +1,49 @@
+/* The page pool of the KV cache: slabs of pages, added as sequences grow and never moved. */
+#include <stdlib.h>
+
+#include "cpu/internal.h"
+
+cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
+{
+    cpu_kv *kv = calloc(1, sizeof *kv);
+    if (!kv) return NULL;
+    kv->n_layers = n_layers;
+    kv->n_kv_heads = n_kv_heads;
+    kv->head_dim = head_dim;
+    kv->type = type;
+    kv->head_stride = (head_dim + 15) / 16 * 16;
+    kv->element_bytes = type == KV_F16 ? 2 : 4;
+    int64_t tokens = (int64_t)n_kv_heads * PAGE_TOKENS * kv->element_bytes;
+    kv->k_bytes = tokens * head_dim;
+    kv->v_bytes = tokens * kv->head_stride;
+    kv->page_bytes = n_layers * (kv->k_bytes + kv->v_bytes);
+    return kv;
+}
+
+void cpu_kv_destroy(cpu_kv *kv)
+{
+    if (!kv) return;
+    for (int i = 0; i < kv->n_slabs; i++) free(kv->slabs[i]);
+    free(kv->slabs);
+    free(kv);
+}
+
+int64_t cpu_kv_page_bytes(const cpu_kv *kv) { return kv->page_bytes; }
+
+int cpu_kv_grow(cpu_kv *kv, int n_pages)
+{
+    int wanted = (n_pages + SLAB_PAGES - 1) / SLAB_PAGES;
+    if (wanted > kv->n_slabs) {
+        char **slabs = realloc(kv->slabs, (size_t)wanted * sizeof *slabs);
+        if (!slabs) return -1;
+        kv->slabs = slabs;
+    }
+    while (kv->n_slabs < wanted) {
+        /* zeroed: the tail of a head is read; and large ones cost no memory until written */
+        char *slab = calloc(SLAB_PAGES, (size_t)kv->page_bytes);
+        if (!slab) return -1;
+        kv->slabs[kv->n_slabs++] = slab;
+        kv->n_pages = kv->n_slabs * SLAB_PAGES;
+    }
+    return 0;
+}

@@ -1,0 +1,270 @@
+/* The CPU device: programs, and the loop that replays one on a step. */
+#define _POSIX_C_SOURCE 200809L
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cpu/isa/isa.h"
+
+struct cpu_device {
+    thread_pool *pool;
+    const kernel_table *kernels;
+};
+
+int cpu_isa_count(void)
+{
+    int count;
+    instruction_sets(&count);
+    return count;
+}
+
+const char *cpu_isa_name(int isa)
+{
+    int count;
+    return instruction_sets(&count)[isa].name;
+}
+
+int cpu_isa_available(int isa)
+{
+    int count;
+    const instruction_set *sets = instruction_sets(&count);
+    return isa >= 0 && isa < count && sets[isa].available();
+}
+
+cpu_device *cpu_device_create(int isa, int n_threads)
+{
+    int count;
+    cpu_device *device = calloc(1, sizeof *device);
+    if (!device) return NULL;
+    device->kernels = instruction_sets(&count)[isa].kernels;
+    device->pool = pool_create(n_threads);
+    if (device->pool) return device;
+    free(device);
+    return NULL;
+}
+
+void cpu_device_destroy(cpu_device *device)
+{
+    if (!device) return;
+    pool_destroy(device->pool);
+    free(device);
+}
+
+static int within(int index, int count) { return index >= -1 && index < count; }
+
+/* Every index of a record within its table: what a kernel follows without looking. */
+static int record_is_sound(const program_tables *t, const op_record *op)
+{
+    int sound = op->op >= 0 && op->op < OP_COUNT;
+    for (int i = 0; i < RECORD_INPUTS; i++) sound &= within(op->inputs[i], t->n_values);
+    for (int i = 0; i < RECORD_OUTPUTS; i++) sound &= within(op->outputs[i], t->n_values);
+    for (int i = 0; i < RECORD_WEIGHTS; i++) sound &= within(op->weights[i], t->n_weights);
+    return sound;
+}
+
+static int weight_is_sound(const weight_record *w)
+{
+    if (w->format == FORMAT_F64) return w->data != NULL;
+    if (w->format < 0 || w->format >= FORMAT_COUNT || !w->data) return 0;
+    return w->n_in % format_of(w->format)->block_weights == 0;
+}
+
+typedef struct {
+    size_t shared, thread; /* bytes */
+} scratch_sizes;
+
+/* The largest scratch any op needs: activations of the whole step shared; of one token, two units
+ * of outputs and attention's page and states for each thread. */
+static scratch_sizes scratch_needed(const program_tables *t)
+{
+    scratch_sizes need = {0, 0};
+    size_t tokens = (size_t)t->max_tokens;
+    size_t units = 2 * (tokens > 1 ? tokens : 1) * UNIT_ROWS * sizeof(float);
+    for (int i = 0; i < t->n_ops; i++) {
+        const op_record *op = &t->ops[i];
+        if (op->inputs[0] < 0) continue;
+        int width = t->values[op->inputs[0]].width;
+        size_t shared = activations_bytes(t->max_tokens, width), thread = units;
+        thread += activations_bytes(1, width);
+        if (op->n_kv_heads > 0) {
+            size_t head = (size_t)(op->head_dim + 15) / 16 * 16;
+            size_t rows = (size_t)RUN_TOKENS * (size_t)(op->n_heads / op->n_kv_heads + 1);
+            size_t kv_dim = (size_t)op->n_kv_heads * head;
+            thread += (2 * head * PAGE_TOKENS + rows * (head + 2) + kv_dim) * sizeof(float);
+        }
+        if (shared > need.shared) need.shared = shared;
+        if (thread > need.thread) need.thread = thread;
+    }
+    need.thread = (need.thread + 4095) / 4096 * 4096;
+    return need;
+}
+
+static void *copy_of(const void *from, size_t count, size_t size)
+{
+    void *to = malloc(count * size + 1);
+    if (to) memcpy(to, from, count * size);
+    return to;
+}
+
+static void *lines(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+cpu_program *cpu_program_create(cpu_device *device, const program_tables *t, int *bad_op)
+{
+    *bad_op = -1;
+    for (int i = 0; i < t->n_ops; i++) {
+        int sound = record_is_sound(t, &t->ops[i]);
+        for (int j = 0; sound && j < RECORD_WEIGHTS; j++)
+            if (t->ops[i].weights[j] >= 0) sound = weight_is_sound(&t->weights[t->ops[i].weights[j]]);
+        if (sound) continue;
+        *bad_op = i;
+        return NULL;
+    }
+    cpu_program *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    scratch_sizes need = scratch_needed(t);
+    p->n_ops = t->n_ops;
+    p->n_values = t->n_values;
+    p->n_weights = t->n_weights;
+    p->max_tokens = t->max_tokens;
+    p->max_logits = t->max_logits;
+    p->ops = copy_of(t->ops, (size_t)t->n_ops, sizeof *p->ops);
+    p->values = copy_of(t->values, (size_t)t->n_values, sizeof *p->values);
+    p->weights = copy_of(t->weights, (size_t)t->n_weights, sizeof *p->weights);
+    p->arena = lines((size_t)t->arena_bytes);
+    p->shared_scratch = lines(need.shared);
+    p->thread_scratch_bytes = need.thread;
+    p->thread_scratch = lines(need.thread * (size_t)pool_threads(device->pool));
+    p->counters = calloc((size_t)t->n_ops + 1, sizeof *p->counters);
+    p->runs = calloc((size_t)t->max_tokens + 1, sizeof *p->runs);
+    if (p->ops && p->values && p->weights && p->arena && p->shared_scratch && p->thread_scratch
+        && p->counters && p->runs)
+        return p;
+    cpu_program_destroy(p);
+    return NULL;
+}
+
+void cpu_program_destroy(cpu_program *p)
+{
+    if (!p) return;
+    free(p->ops);
+    free(p->values);
+    free(p->weights);
+    free(p->arena);
+    free(p->shared_scratch);
+    free(p->thread_scratch);
+    free(p->counters);
+    free(p->runs);
+    free(p);
+}
+
+const float *cpu_program_value(const cpu_program *p, int value)
+{
+    if (value < 0 || value >= p->n_values || p->values[value].offset < 0) return NULL;
+    return (const float *)(p->arena + p->values[value].offset);
+}
+
+typedef struct {
+    cpu_device *device;
+    cpu_program *program;
+    cpu_kv *kv;
+    const step *step;
+    const int *cancel;
+    int (*poll)(void);
+    int n_runs;
+    struct timespec polled;
+    _Atomic int status;
+} replay;
+
+enum { POLL_NANOSECONDS = 20000000 };
+
+/* Whether to go on, asked by thread 0 alone between two ops. */
+static void look_up(replay *r)
+{
+    struct timespec now;
+    if (__atomic_load_n(r->cancel, __ATOMIC_RELAXED)) {
+        r->status = STEP_CANCELLED;
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t passed = (int64_t)(now.tv_sec - r->polled.tv_sec) * 1000000000
+                     + (now.tv_nsec - r->polled.tv_nsec);
+    if (passed < POLL_NANOSECONDS) return;
+    r->polled = now;
+    if (r->poll && r->poll()) r->status = STEP_INTERRUPTED;
+}
+
+static void replay_ops(void *argument, int thread)
+{
+    replay *r = argument;
+    cpu_program *p = r->program;
+    thread_pool *pool = r->device->pool;
+    char *scratch = p->thread_scratch + (size_t)thread * p->thread_scratch_bytes;
+    work w = {p, r->step, r->kv, pool, thread, pool_threads(pool), p->runs, r->n_runs, NULL, NULL};
+    for (int i = 0; i < p->n_ops; i++) {
+        const op_record *op = &p->ops[i];
+        if (op->barrier) {
+            if (thread == 0) look_up(r);
+            pool_barrier(pool);
+            if (r->status != STEP_OK) return;
+        }
+        w.counter = &p->counters[i];
+        w.scratch = scratch;
+        r->device->kernels->ops[op->op](&w, op);
+    }
+}
+
+static int places_are_sound(const cpu_kv *kv, const step *s)
+{
+    for (int i = 0; i < s->n_tokens; i++) {
+        int page = s->positions[i] / PAGE_TOKENS;
+        if (s->positions[i] < 0 || s->sequences[i] < 0 || s->sequences[i] >= s->n_sequences) return 0;
+        if (page >= s->max_pages) return 0;
+        const int32_t *pages = s->page_table + (size_t)s->sequences[i] * (size_t)s->max_pages;
+        for (int j = i && s->sequences[i] == s->sequences[i - 1] ? page : 0; j <= page; j++)
+            if (pages[j] < 0 || pages[j] >= kv->n_pages) return 0;
+    }
+    for (int i = 0; i < s->n_logits; i++)
+        if (s->logit_rows[i] < 0 || s->logit_rows[i] >= s->n_tokens) return 0;
+    return 1;
+}
+
+static int tokens_are_sound(const cpu_program *p, const step *s)
+{
+    for (int i = 0; i < p->n_ops; i++) {
+        if (p->ops[i].op != OP_embed) continue;
+        int n_vocab = p->weights[p->ops[i].weights[0]].n_out;
+        for (int t = 0; t < s->n_tokens; t++)
+            if (s->token_ids[t] < 0 || s->token_ids[t] >= n_vocab) return 0;
+    }
+    return 1;
+}
+
+/* Cuts the step's tokens into runs of consecutive positions of one sequence. */
+static int find_runs(cpu_program *p, const step *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_tokens; i++) {
+        token_run *last = n ? &p->runs[n - 1] : NULL;
+        if (last && last->count < RUN_TOKENS && s->sequences[i] == s->sequences[i - 1]
+            && s->positions[i] == s->positions[i - 1] + 1)
+            last->count++;
+        else
+            p->runs[n++] = (token_run){i, 1};
+    }
+    return n;
+}
+
+int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *step,
+             const int *cancel, int (*poll)(void))
+{
+    if (pool_forked(device->pool)) return STEP_FORKED;
+    if (step->n_tokens > program->max_tokens || step->n_logits > program->max_logits)
+        return STEP_TOO_LARGE;
+    if (!tokens_are_sound(program, step)) return STEP_BAD_TOKEN;
+    if (!places_are_sound(kv, step)) return STEP_BAD_PLACE;
+    replay r = {device, program, kv, step, cancel, poll, find_runs(program, step), {0, 0}, STEP_OK};
+    clock_gettime(CLOCK_MONOTONIC, &r.polled);
+    for (int i = 0; i < program->n_ops; i++) atomic_init(&program->counters[i], 0);
+    pool_run(device->pool, replay_ops, &r);
+    return r.status;
+}

@@ -1,0 +1,227 @@
+/* The v_ primitives on AVX2 with FMA and F16C: each logical vector is two registers.
+ * avx512.h says what each primitive does.
+ */
+#include <immintrin.h>
+
+typedef struct { __m256 a, b; } vf;
+typedef struct { __m256i a, b; } vi;
+typedef struct { __m256i a, b; } vh;
+
+#define V_TILE_TOKENS 4
+
+#define V_EACH_F(a_, b_) ((vf){(a_), (b_)})
+#define V_EACH_I(a_, b_) ((vi){(a_), (b_)})
+#define V_EACH_H(a_, b_) ((vh){(a_), (b_)})
+#define V_M128(p) _mm_loadu_si128((const __m128i *)(p))
+#define V_M256(p) _mm256_loadu_si256((const __m256i *)(p))
+
+V_INLINE vf vf_set(float x) { return V_EACH_F(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
+V_INLINE vf vf_zero(void) { return vf_set(0.0f); }
+V_INLINE vf vf_load(const float *p)
+{
+    return V_EACH_F(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+V_INLINE void vf_store(float *p, vf x)
+{
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+V_INLINE vf vf_add(vf x, vf y) { return V_EACH_F(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)); }
+V_INLINE vf vf_sub(vf x, vf y) { return V_EACH_F(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)); }
+V_INLINE vf vf_mul(vf x, vf y) { return V_EACH_F(_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)); }
+V_INLINE vf vf_div(vf x, vf y) { return V_EACH_F(_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)); }
+V_INLINE vf vf_max(vf x, vf y) { return V_EACH_F(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)); }
+V_INLINE vf vf_min(vf x, vf y) { return V_EACH_F(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)); }
+V_INLINE vf vf_abs(vf x)
+{
+    __m256 sign = _mm256_set1_ps(-0.0f);
+    return V_EACH_F(_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));
+}
+V_INLINE vf vf_fma(vf x, vf y, vf z)
+{
+    return V_EACH_F(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+V_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return V_EACH_F(_mm256_cvtph_ps(V_M128(p)), _mm256_cvtph_ps(V_M128(p + 8)));
+}
+V_INLINE void vf_store_f16(uint16_t *p, vf x)
+{
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+V_INLINE float v_f16(uint16_t x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x))); }
+V_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    __m256i a = _mm256_slli_epi32(_mm256_cvtepu16_epi32(V_M128(p)), 16);
+    __m256i b = _mm256_slli_epi32(_mm256_cvtepu16_epi32(V_M128(p + 8)), 16);
+    return V_EACH_F(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+}
+V_INLINE vf vf_from_vi(vi x) { return V_EACH_F(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)); }
+V_INLINE vi vi_round(vf x) { return V_EACH_I(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)); }
+V_INLINE vf vf_round(vf x)
+{
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    return V_EACH_F(_mm256_round_ps(x.a, NEAREST), _mm256_round_ps(x.b, NEAREST));
+}
+V_INLINE vf vf_pow2(vi n)
+{
+    __m256i bias = _mm256_set1_epi32(127);
+    return V_EACH_F(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.a, bias), 23)),
+                    _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23)));
+}
+V_INLINE float vf_sum(vf x)
+{
+    __m256 h = _mm256_add_ps(x.a, x.b);
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+V_INLINE float vf_maximum(vf x)
+{
+    __m256 h = _mm256_max_ps(x.a, x.b);
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+V_INLINE vi vi_set(int32_t x) { return V_EACH_I(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
+V_INLINE vi vi_zero(void) { return vi_set(0); }
+V_INLINE vi vi_load(const int32_t *p) { return V_EACH_I(V_M256(p), V_M256(p + 8)); }
+V_INLINE void vi_store(int32_t *p, vi x)
+{
+    _mm256_storeu_si256((__m256i *)p, x.a);
+    _mm256_storeu_si256((__m256i *)(p + 8), x.b);
+}
+V_INLINE vi vi_add(vi x, vi y)
+{
+    return V_EACH_I(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
+}
+V_INLINE int32_t vi_sum(vi x)
+{
+    __m256i h = _mm256_add_epi32(x.a, x.b);
+    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+
+V_INLINE vh vh_load(const int16_t *p) { return V_EACH_H(V_M256(p), V_M256(p + 16)); }
+V_INLINE void vh_store(int16_t *p, vh x)
+{
+    _mm256_storeu_si256((__m256i *)p, x.a);
+    _mm256_storeu_si256((__m256i *)(p + 16), x.b);
+}
+V_INLINE vh vh_set(int16_t x) { return V_EACH_H(_mm256_set1_epi16(x), _mm256_set1_epi16(x)); }
+V_INLINE vh vh_set2(int16_t low, int16_t high)
+{
+    return V_EACH_H(_mm256_set1_epi16(low), _mm256_set1_epi16(high));
+}
+V_INLINE vh vh_load_u8(const uint8_t *p)
+{
+    return V_EACH_H(_mm256_cvtepu8_epi16(V_M128(p)), _mm256_cvtepu8_epi16(V_M128(p + 16)));
+}
+V_INLINE vh vh_load_i8(const int8_t *p)
+{
+    return V_EACH_H(_mm256_cvtepi8_epi16(V_M128(p)), _mm256_cvtepi8_epi16(V_M128(p + 16)));
+}
+V_INLINE vh vh_load_u8_half(const uint8_t *p)
+{
+    return V_EACH_H(_mm256_cvtepu8_epi16(V_M128(p)), _mm256_setzero_si256());
+}
+V_INLINE vh vh_load_nibbles(const uint8_t *p)
+{
+    __m256i bytes = _mm256_cvtepu8_epi16(V_M128(p));
+    return V_EACH_H(_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4));
+}
+V_INLINE vh vh_and(vh x, vh y)
+{
+    return V_EACH_H(_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b));
+}
+V_INLINE vh vh_or(vh x, vh y)
+{
+    return V_EACH_H(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
+}
+V_INLINE vh vh_add(vh x, vh y)
+{
+    return V_EACH_H(_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b));
+}
+V_INLINE vh vh_sub(vh x, vh y)
+{
+    return V_EACH_H(_mm256_sub_epi16(x.a, y.a), _mm256_sub_epi16(x.b, y.b));
+}
+V_INLINE vh vh_mul(vh x, vh y)
+{
+    return V_EACH_H(_mm256_mullo_epi16(x.a, y.a), _mm256_mullo_epi16(x.b, y.b));
+}
+#define vh_sll(x, n) V_EACH_H(_mm256_slli_epi16((x).a, n), _mm256_slli_epi16((x).b, n))
+#define vh_srl(x, n) V_EACH_H(_mm256_srli_epi16((x).a, n), _mm256_srli_epi16((x).b, n))
+V_INLINE __m256i v_bits16(uint32_t bits, int16_t x)
+{
+    __m256i lane = _mm256_set_epi16(-32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32,
+                                    16, 8, 4, 2, 1);
+    __m256i set = _mm256_and_si256(_mm256_set1_epi16((int16_t)bits), lane);
+    return _mm256_and_si256(_mm256_cmpeq_epi16(set, lane), _mm256_set1_epi16(x));
+}
+V_INLINE vh vh_bits(uint32_t bits, int16_t x)
+{
+    return V_EACH_H(v_bits16(bits & 0xffff, x), v_bits16(bits >> 16, x));
+}
+V_INLINE vh vh_lookup(const int8_t table[16], vh index)
+{
+    __m256i bytes = _mm256_broadcastsi128_si256(V_M128(table));
+    __m256i a = _mm256_shuffle_epi8(bytes, index.a), b = _mm256_shuffle_epi8(bytes, index.b);
+    return V_EACH_H(_mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8),
+                    _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+}
+V_INLINE vh vh_from_vi(vi x, vi y)
+{
+    return V_EACH_H(_mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8),
+                    _mm256_permute4x64_epi64(_mm256_packs_epi32(y.a, y.b), 0xd8));
+}
+V_INLINE vh vh_broadcast2(const int16_t *p)
+{
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return V_EACH_H(_mm256_set1_epi32(pair), _mm256_set1_epi32(pair));
+}
+V_INLINE vi vi_cast(vh x) { return V_EACH_I(x.a, x.b); }
+V_INLINE vh vh_cast(vi x) { return V_EACH_H(x.a, x.b); }
+V_INLINE vi vi_dot(vi acc, vh x, vh y)
+{
+    return V_EACH_I(_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)),
+                    _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b)));
+}
+V_INLINE void v_transpose8(__m256i r[8])
+{
+    __m256i t[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+V_INLINE void vi_transpose16(vi m[16])
+{
+    __m256i quarter[4][8]; /* rows 0..7 and 8..15 by columns 0..7 and 8..15 */
+    for (int i = 0; i < 8; i++) {
+        quarter[0][i] = m[i].a;
+        quarter[1][i] = m[i].b;
+        quarter[2][i] = m[i + 8].a;
+        quarter[3][i] = m[i + 8].b;
+    }
+    for (int i = 0; i < 4; i++) v_transpose8(quarter[i]);
+    for (int i = 0; i < 8; i++) {
+        m[i] = V_EACH_I(quarter[0][i], quarter[2][i]);
+        m[i + 8] = V_EACH_I(quarter[1][i], quarter[3][i]);
+    }
+}

@@ -1,0 +1,159 @@
+/* The v_ primitives on NEON (arm64): each logical vector is four registers.
+ * avx512.h says what each primitive does.
+ */
+#include <arm_neon.h>
+
+typedef struct { float32x4_t x[4]; } vf;
+typedef struct { int32x4_t x[4]; } vi;
+typedef struct { int16x8_t x[4]; } vh;
+
+#define V_TILE_TOKENS 4
+
+#define V_MAP_F(expression) vf r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
+#define V_MAP_I(expression) vi r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
+#define V_MAP_H(expression) vh r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
+
+V_INLINE vf vf_set(float x) { V_MAP_F(vdupq_n_f32(x)); }
+V_INLINE vf vf_zero(void) { return vf_set(0.0f); }
+V_INLINE vf vf_load(const float *p) { V_MAP_F(vld1q_f32(p + 4 * i)); }
+V_INLINE void vf_store(float *p, vf a)
+{
+    for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, a.x[i]);
+}
+V_INLINE vf vf_add(vf a, vf b) { V_MAP_F(vaddq_f32(a.x[i], b.x[i])); }
+V_INLINE vf vf_sub(vf a, vf b) { V_MAP_F(vsubq_f32(a.x[i], b.x[i])); }
+V_INLINE vf vf_mul(vf a, vf b) { V_MAP_F(vmulq_f32(a.x[i], b.x[i])); }
+V_INLINE vf vf_div(vf a, vf b) { V_MAP_F(vdivq_f32(a.x[i], b.x[i])); }
+/* vmaxq would return NaN where x86 returns its second operand */
+V_INLINE vf vf_max(vf a, vf b) { V_MAP_F(vbslq_f32(vcgtq_f32(a.x[i], b.x[i]), a.x[i], b.x[i])); }
+V_INLINE vf vf_min(vf a, vf b) { V_MAP_F(vbslq_f32(vcltq_f32(a.x[i], b.x[i]), a.x[i], b.x[i])); }
+V_INLINE vf vf_abs(vf a) { V_MAP_F(vabsq_f32(a.x[i])); }
+V_INLINE vf vf_fma(vf a, vf b, vf c) { V_MAP_F(vfmaq_f32(c.x[i], a.x[i], b.x[i])); }
+V_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    V_MAP_F(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
+}
+V_INLINE void vf_store_f16(uint16_t *p, vf a)
+{
+    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a.x[i])));
+}
+V_INLINE float v_f16(uint16_t x)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x))), 0);
+}
+V_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    V_MAP_F(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
+}
+V_INLINE vf vf_from_vi(vi a) { V_MAP_F(vcvtq_f32_s32(a.x[i])); }
+V_INLINE vi vi_round(vf a) { V_MAP_I(vcvtnq_s32_f32(a.x[i])); }
+V_INLINE vf vf_round(vf a) { V_MAP_F(vrndnq_f32(a.x[i])); }
+V_INLINE vf vf_pow2(vi n)
+{
+    V_MAP_F(vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.x[i], vdupq_n_s32(127)), 23)));
+}
+V_INLINE float vf_sum(vf a)
+{
+    float32x4_t low = vaddq_f32(a.x[0], a.x[2]), high = vaddq_f32(a.x[1], a.x[3]);
+    float32x4_t q = vaddq_f32(low, high);
+    float32x2_t d = vadd_f32(vget_low_f32(q), vget_high_f32(q));
+    return vget_lane_f32(d, 0) + vget_lane_f32(d, 1);
+}
+V_INLINE float vf_maximum(vf a)
+{
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(a.x[0], a.x[1]), vmaxq_f32(a.x[2], a.x[3])));
+}
+
+V_INLINE vi vi_set(int32_t x) { V_MAP_I(vdupq_n_s32(x)); }
+V_INLINE vi vi_zero(void) { return vi_set(0); }
+V_INLINE vi vi_load(const int32_t *p) { V_MAP_I(vld1q_s32(p + 4 * i)); }
+V_INLINE void vi_store(int32_t *p, vi a)
+{
+    for (int i = 0; i < 4; i++) vst1q_s32(p + 4 * i, a.x[i]);
+}
+V_INLINE vi vi_add(vi a, vi b) { V_MAP_I(vaddq_s32(a.x[i], b.x[i])); }
+V_INLINE int32_t vi_sum(vi a)
+{
+    return vaddvq_s32(vaddq_s32(vaddq_s32(a.x[0], a.x[1]), vaddq_s32(a.x[2], a.x[3])));
+}
+
+V_INLINE vh vh_load(const int16_t *p) { V_MAP_H(vld1q_s16(p + 8 * i)); }
+V_INLINE void vh_store(int16_t *p, vh a)
+{
+    for (int i = 0; i < 4; i++) vst1q_s16(p + 8 * i, a.x[i]);
+}
+V_INLINE vh vh_set(int16_t x) { V_MAP_H(vdupq_n_s16(x)); }
+V_INLINE vh vh_set2(int16_t low, int16_t high) { V_MAP_H(vdupq_n_s16(i < 2 ? low : high)); }
+V_INLINE vh vh_load_u8(const uint8_t *p)
+{
+    V_MAP_H(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8 * i))));
+}
+V_INLINE vh vh_load_i8(const int8_t *p) { V_MAP_H(vmovl_s8(vld1_s8(p + 8 * i))); }
+V_INLINE vh vh_load_u8_half(const uint8_t *p)
+{
+    V_MAP_H(i < 2 ? vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8 * i))) : vdupq_n_s16(0));
+}
+V_INLINE vh vh_load_nibbles(const uint8_t *p)
+{
+    uint8x16_t bytes = vld1q_u8(p);
+    uint8x16_t low = vandq_u8(bytes, vdupq_n_u8(15)), high = vshrq_n_u8(bytes, 4);
+    vh r;
+    r.x[0] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(low)));
+    r.x[1] = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(low)));
+    r.x[2] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(high)));
+    r.x[3] = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(high)));
+    return r;
+}
+V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(vandq_s16(a.x[i], b.x[i])); }
+V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(vorrq_s16(a.x[i], b.x[i])); }
+V_INLINE vh vh_add(vh a, vh b) { V_MAP_H(vaddq_s16(a.x[i], b.x[i])); }
+V_INLINE vh vh_sub(vh a, vh b) { V_MAP_H(vsubq_s16(a.x[i], b.x[i])); }
+V_INLINE vh vh_mul(vh a, vh b) { V_MAP_H(vmulq_s16(a.x[i], b.x[i])); }
+V_INLINE vh vh_sll(vh a, int n) { V_MAP_H(vshlq_s16(a.x[i], vdupq_n_s16((int16_t)n))); }
+V_INLINE vh vh_srl(vh a, int n)
+{
+    int16x8_t count = vdupq_n_s16((int16_t)-n);
+    V_MAP_H(vreinterpretq_s16_u16(vshlq_u16(vreinterpretq_u16_s16(a.x[i]), count)));
+}
+V_INLINE vh vh_bits(uint32_t bits, int16_t x)
+{
+    static const uint16_t lane[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    uint16x8_t mask = vld1q_u16(lane);
+    int16x8_t value = vdupq_n_s16(x);
+    V_MAP_H(vandq_s16(
+        vreinterpretq_s16_u16(vtstq_u16(vdupq_n_u16(bits >> (8 * i) & 0xff), mask)), value));
+}
+V_INLINE vh vh_lookup(const int8_t table[16], vh index)
+{
+    int8x16_t bytes = vld1q_s8(table);
+    V_MAP_H(vmovl_s8(vqtbl1_s8(bytes, vmovn_u16(vreinterpretq_u16_s16(index.x[i])))));
+}
+V_INLINE vh vh_from_vi(vi a, vi b)
+{
+    V_MAP_H(i < 2 ? vcombine_s16(vqmovn_s32(a.x[2 * i]), vqmovn_s32(a.x[2 * i + 1]))
+                  : vcombine_s16(vqmovn_s32(b.x[2 * i - 4]), vqmovn_s32(b.x[2 * i - 3])));
+}
+V_INLINE vh vh_broadcast2(const int16_t *p)
+{
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    V_MAP_H(vreinterpretq_s16_s32(vdupq_n_s32(pair)));
+}
+V_INLINE vi vi_cast(vh a) { V_MAP_I(vreinterpretq_s32_s16(a.x[i])); }
+V_INLINE vh vh_cast(vi a) { V_MAP_H(vreinterpretq_s16_s32(a.x[i])); }
+V_INLINE vi vi_dot(vi acc, vh a, vh b)
+{
+    V_MAP_I(vaddq_s32(acc.x[i],
+                      vpaddq_s32(vmull_s16(vget_low_s16(a.x[i]), vget_low_s16(b.x[i])),
+                                 vmull_high_s16(a.x[i], b.x[i]))));
+}
+V_INLINE void vi_transpose16(vi m[16])
+{
+    int32_t from[16][16];
+    for (int i = 0; i < 16; i++) vi_store(from[i], m[i]);
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 16; j += 4) {
+            int32_t column[4] = {from[j][i], from[j + 1][i], from[j + 2][i], from[j + 3][i]};
+            m[i].x[j / 4] = vld1q_s32(column);
+        }
+}

@@ -1,0 +1,58 @@
+"""smelt runs quantised language models (GGUF) from Python.
+
+    from smelt import Engine
+    engine = Engine("model.gguf")
+    print(engine.generate("Once upon a time", max_tokens=64).text)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    CancelledError,
+    ContextOverflowError,
+    DeviceError,
+    ModelFormatError,
+    SamplingError,
+    SmeltError,
+    TokenizerError,
+    UnsupportedModelError,
+)
+
+if TYPE_CHECKING:
+    from .completion import Completion, Piece
+    from .engine import Engine
+    from .tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CancelledError",
+    "Completion",
+    "ContextOverflowError",
+    "DeviceError",
+    "Engine",
+    "ModelFormatError",
+    "Piece",
+    "SamplingError",
+    "SmeltError",
+    "Tokenizer",
+    "TokenizerError",
+    "UnsupportedModelError",
+]
+
+# Loaded at first use, so that `import smelt` does not pay for NumPy and the kernels.
+_LAZY = {
+    "Completion": "completion",
+    "Engine": "engine",
+    "Piece": "completion",
+    "Tokenizer": "tokenizer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,259 @@
+# cython: language_level=3
+"""Thin bindings of the CPU device (native/cpu/cpu.h). Addresses come from NumPy arrays that the
+caller keeps alive; shapes and types are checked in backends/cpu.py."""
+
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept
+
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #include "program.h"
+
+    static const char *const smelt_op_names[] = {
+    #define OP(name) #name,
+    #include "ops.def"
+    };
+
+    typedef struct { const char *name; int offset, count, is_float; } smelt_field;
+    #define SMELT_IS_int32_t 0
+    #define SMELT_IS_float 1
+    static const smelt_field smelt_fields[] = {
+    #define FIELD(type, name) {#name, (int)offsetof(op_record, name), 1, SMELT_IS_##type},
+    #define ARRAY(type, name, count) {#name, (int)offsetof(op_record, name), count, SMELT_IS_##type},
+    #include "op_record.def"
+    };
+    enum { SMELT_FIELD_COUNT = sizeof smelt_fields / sizeof *smelt_fields };
+    """
+    const char *smelt_op_names[]
+    ctypedef struct smelt_field:
+        const char *name
+        int offset
+        int count
+        int is_float
+    const smelt_field smelt_fields[]
+    int SMELT_FIELD_COUNT
+
+cdef extern from "cpu/cpu.h" nogil:
+    enum: OP_COUNT
+    enum: FORMAT_F64
+    enum: ROWS_TOKENS
+    enum: ROWS_LOGITS
+    enum: VALUE_IS_LOGITS
+    enum: PAGE_TOKENS
+    enum: KV_F16
+    enum: KV_F32
+    enum: STEP_OK
+    enum: STEP_CANCELLED
+    enum: STEP_INTERRUPTED
+    enum: STEP_BAD_TOKEN
+    enum: STEP_BAD_PLACE
+    enum: STEP_TOO_LARGE
+    enum: STEP_FORKED
+    ctypedef struct op_record:
+        pass
+    ctypedef struct value_record:
+        pass
+    ctypedef struct weight_record:
+        pass
+    ctypedef struct cpu_device:
+        pass
+    ctypedef struct cpu_program:
+        pass
+    ctypedef struct cpu_kv:
+        pass
+    ctypedef struct program_tables:
+        const op_record *ops
+        const value_record *values
+        const weight_record *weights
+        int n_ops
+        int n_values
+        int n_weights
+        int max_tokens
+        int max_logits
+        int64_t arena_bytes
+    ctypedef struct step_t "step":
+        int32_t n_tokens
+        int32_t n_logits
+        int32_t n_sequences
+        int32_t max_pages
+        const int32_t *token_ids
+        const int32_t *positions
+        const int32_t *sequences
+        const int32_t *page_table
+        const int32_t *logit_rows
+        float *logits
+    int cpu_isa_count()
+    const char *cpu_isa_name(int isa)
+    int cpu_isa_available(int isa)
+    cpu_device *cpu_device_create(int isa, int n_threads)
+    void cpu_device_destroy(cpu_device *device)
+    cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op)
+    void cpu_program_destroy(cpu_program *program)
+    const float *cpu_program_value(const cpu_program *program, int value)
+    cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
+    void cpu_kv_destroy(cpu_kv *kv)
+    int cpu_kv_grow(cpu_kv *kv, int n_pages)
+    int64_t cpu_kv_page_bytes(const cpu_kv *kv)
+    int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step_t *s,
+                 const int *cancel, int (*poll)() noexcept)
+
+page_tokens = PAGE_TOKENS
+format_f64 = FORMAT_F64
+rows_tokens = ROWS_TOKENS
+rows_logits = ROWS_LOGITS
+value_is_logits = VALUE_IS_LOGITS
+kv_types = {"f16": KV_F16, "f32": KV_F32}
+record_bytes = (sizeof(op_record), sizeof(value_record), sizeof(weight_record))
+
+# Messages of the statuses that are mistakes; the others end a step in an orderly way.
+refusals = {
+    STEP_BAD_TOKEN: "a token id lies outside the vocabulary",
+    STEP_BAD_PLACE: "a position, sequence, page or logit row lies outside its table",
+    STEP_TOO_LARGE: "the step has more tokens or logits than its program was planned for",
+    STEP_FORKED: "the threads of this Engine did not survive a fork: make an Engine in the child",
+}
+
+
+def op_names():
+    """The ops of native/ops.def, in the order of enum op."""
+    return [smelt_op_names[i].decode("ascii") for i in range(OP_COUNT)]
+
+
+def record_fields():
+    """(name, offset, count, is_float) of every field of an op record."""
+    return [
+        (smelt_fields[i].name.decode("ascii"), smelt_fields[i].offset, smelt_fields[i].count,
+         bool(smelt_fields[i].is_float))
+        for i in range(SMELT_FIELD_COUNT)
+    ]
+
+
+def instruction_sets():
+    """Names of the instruction sets this machine can run, from the plainest to the widest."""
+    return [cpu_isa_name(i).decode("ascii") for i in range(cpu_isa_count()) if cpu_isa_available(i)]
+
+
+def known_instruction_sets():
+    """Names of all instruction sets of this build; a Device takes the index."""
+    return [cpu_isa_name(i).decode("ascii") for i in range(cpu_isa_count())]
+
+
+cdef int poll() noexcept with gil:
+    return PyErr_CheckSignals()
+
+
+cdef int pending_exception() except? -1:
+    return -1  # PyErr_CheckSignals has set the exception
+
+
+cdef class Device:
+    """A pool of threads that runs the kernels of one instruction set."""
+    cdef cpu_device *handle
+    cdef int cancelled
+
+    def __cinit__(self, int isa, int n_threads):
+        self.handle = NULL
+        if not cpu_isa_available(isa) or n_threads < 1:
+            raise ValueError("instruction set or number of threads")
+        self.handle = cpu_device_create(isa, n_threads)
+        if self.handle is NULL:
+            raise MemoryError("threads of the CPU device")
+
+    def __dealloc__(self):
+        cpu_device_destroy(self.handle)
+
+    def cancel(self, bint wanted):
+        """Asks a running step to stop between two ops, or takes that back."""
+        self.cancelled = wanted
+
+
+cdef class Program:
+    """A recorded Program, copied, with its arena and scratch memory."""
+    cdef cpu_program *handle
+    cdef readonly Device device
+    cdef readonly int max_tokens
+    cdef readonly int max_logits
+
+    def __cinit__(self, Device device, uintptr_t ops, int n_ops, uintptr_t values, int n_values,
+                  uintptr_t weights, int n_weights, int max_tokens, int max_logits,
+                  int64_t arena_bytes):
+        cdef program_tables tables
+        cdef int bad_op = -1
+        self.handle = NULL
+        tables.ops = <const op_record *>ops
+        tables.n_ops = n_ops
+        tables.values = <const value_record *>values
+        tables.n_values = n_values
+        tables.weights = <const weight_record *>weights
+        tables.n_weights = n_weights
+        tables.max_tokens = max_tokens
+        tables.max_logits = max_logits
+        tables.arena_bytes = arena_bytes
+        self.device = device
+        self.max_tokens = max_tokens
+        self.max_logits = max_logits
+        self.handle = cpu_program_create(device.handle, &tables, &bad_op)
+        if self.handle is NULL and bad_op >= 0:
+            raise ValueError(f"op {bad_op} of the program")
+        if self.handle is NULL:
+            raise MemoryError("arena of the program")
+
+    def __dealloc__(self):
+        cpu_program_destroy(self.handle)
+
+    def value_address(self, int value):
+        """Where a value lies, or 0 for the logits."""
+        return <uintptr_t>cpu_program_value(self.handle, value)
+
+
+cdef class PagePool:
+    """The memory of the KV cache."""
+    cdef cpu_kv *handle
+
+    def __cinit__(self, int n_layers, int n_kv_heads, int head_dim, int kv_type):
+        self.handle = cpu_kv_create(n_layers, n_kv_heads, head_dim, kv_type)
+        if self.handle is NULL:
+            raise MemoryError("KV cache")
+
+    def __dealloc__(self):
+        cpu_kv_destroy(self.handle)
+
+    @property
+    def page_bytes(self):
+        """Bytes of one page, all layers together."""
+        return cpu_kv_page_bytes(self.handle)
+
+    def grow(self, int n_pages):
+        """Makes room for at least n_pages pages; False where there is no memory."""
+        return cpu_kv_grow(self.handle, n_pages) == 0
+
+
+def run_step(Program program, PagePool pool, int n_tokens, uintptr_t token_ids,
+             uintptr_t positions, uintptr_t sequences, int n_sequences, uintptr_t page_table,
+             int max_pages, int n_logits, uintptr_t logit_rows, uintptr_t logits):
+    """One step, without the GIL. Returns the status: 0, or a key of `refusals`, or -1 if it was
+    cancelled; raises what a signal handler raised."""
+    cdef step_t s
+    cdef int status
+    s.n_tokens = n_tokens
+    s.n_logits = n_logits
+    s.n_sequences = n_sequences
+    s.max_pages = max_pages
+    s.token_ids = <const int32_t *>token_ids
+    s.positions = <const int32_t *>positions
+    s.sequences = <const int32_t *>sequences
+    s.page_table = <const int32_t *>page_table
+    s.logit_rows = <const int32_t *>logit_rows
+    s.logits = <float *>logits
+    cdef cpu_device *device = program.device.handle
+    cdef cpu_program *handle = program.handle
+    cdef cpu_kv *kv = pool.handle
+    cdef const int *cancel = &program.device.cancelled
+    with nogil:
+        status = cpu_step(device, handle, kv, &s, cancel, poll)
+    if status == STEP_INTERRUPTED:
+        pending_exception()
+    return -1 if status == STEP_CANCELLED else status

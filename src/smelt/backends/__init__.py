@@ -1,0 +1,22 @@
+"""Devices: each module offers a class Device with the surface of backends.base.Device."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from ..errors import DeviceError
+from .base import Device
+
+__all__ = ["DEVICES", "Device", "open_device"]
+
+DEVICES = ("cpu", "reference")
+
+
+def open_device(name: str, threads: int | None = None) -> Device:
+    """Opens a device by name; "auto" takes the fastest one of this machine."""
+    chosen = "cpu" if name == "auto" else name
+    if chosen not in DEVICES:
+        known = ", ".join(("auto", *DEVICES))
+        raise DeviceError(f"device {name!r} is not known; smelt has {known}")
+    return cast(Device, import_module(f".{chosen}", __name__).Device(threads))

@@ -1,0 +1,74 @@
+"""The surface that every device has: what the Engine may ask of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..config import Config
+    from ..graph.ops import Value
+    from ..graph.program import Program
+
+__all__ = ["PAGE_TOKENS", "Device", "LoadedProgram", "PagePool", "Step"]
+
+PAGE_TOKENS = 32
+"""Positions a page of the KV cache holds, on every device."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What changes from step to step. All arrays are C-contiguous int32.
+
+    token_ids, positions, sequences: [n_tokens]; a token's sequence is a row of
+    page_table: [n_sequences, max_pages], page numbers of the pool, 0 where unused;
+    logit_rows: [n_logits], the tokens of this step whose logits are wanted.
+    """
+
+    token_ids: np.ndarray
+    positions: np.ndarray
+    sequences: np.ndarray
+    page_table: np.ndarray
+    logit_rows: np.ndarray
+
+
+class PagePool(Protocol):
+    """Memory of the KV cache on a device."""
+
+    page_bytes: int
+
+    def grow(self, n_pages: int) -> None:
+        """Makes room for at least n_pages pages. DeviceError if there is no memory; then nothing
+        has changed."""
+
+
+class LoadedProgram(Protocol):
+    """A Program on a device."""
+
+    program: Program
+
+    def run(self, pool: PagePool, step: Step) -> np.ndarray:
+        """Runs a step; logits [n_logits, n_vocab] (float32; float64 on the reference device).
+        Raises DeviceError, or CancelledError after cancel()."""
+
+    def read(self, value: Value, n_rows: int) -> np.ndarray:
+        """A value's first n_rows rows after a step, [n_rows, *value.shape]; the program must have
+        been built with reuse=False."""
+
+
+class Device(Protocol):
+    """A place where Programs run."""
+
+    name: str
+    description: str
+
+    def load(self, program: Program) -> LoadedProgram:
+        """Prepares a Program; its weights stay where the file is mapped if the device can."""
+
+    def create_pool(self, config: Config, kv_type: str) -> PagePool:
+        """An empty page pool; kv_type is "f16" or "f32"."""
+
+    def cancel(self, wanted: bool = True) -> None:
+        """Asks the running step, or the next one, to stop between two ops; or takes that back."""

@@ -1,0 +1,156 @@
+"""The CPU device: the compiled kernels of native/cpu."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .. import _cpu
+from ..errors import CancelledError, DeviceError
+from ..graph.program import Program, tables
+from .base import PAGE_TOKENS, Step
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..config import Config
+    from ..graph.ops import Value
+
+__all__ = ["Device", "default_threads"]
+
+assert _cpu.page_tokens == PAGE_TOKENS
+
+
+def default_threads() -> int:
+    """One thread a core that this process may use; on Apple silicon, a performance core."""
+    if sys.platform == "darwin":
+        import subprocess
+
+        command = ["/usr/sbin/sysctl", "-n", "hw.perflevel0.physicalcpu"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        if answer.isdigit() and int(answer) > 0:
+            return int(answer)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_instruction_set() -> str:
+    """The widest one this machine has, or the one that SMELT_ISA names."""
+    available = _cpu.instruction_sets()
+    wanted = os.environ.get("SMELT_ISA", "")
+    if not wanted:
+        return str(available[-1])
+    if wanted not in available:
+        raise DeviceError(
+            f"SMELT_ISA={wanted}: this machine and build have {', '.join(available)}"
+        )
+    return wanted
+
+
+class Device:
+    """Threads that run the kernels of one instruction set."""
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None):
+        n_threads = default_threads() if threads is None else threads
+        if not 1 <= n_threads <= 1024:
+            raise DeviceError(f"threads must be between 1 and 1024, found {n_threads}")
+        self.isa = choose_instruction_set()
+        self.threads = n_threads
+        try:
+            self._native = _cpu.Device(_cpu.known_instruction_sets().index(self.isa), n_threads)
+        except MemoryError as error:
+            raise DeviceError(f"cannot start {n_threads} threads: {error}") from None
+        self.description = f"cpu, {self.isa}, {n_threads} threads"
+
+    def load(self, program: Program) -> LoadedProgram:
+        return LoadedProgram(self._native, program)
+
+    def create_pool(self, config: Config, kv_type: str) -> PagePool:
+        if kv_type not in _cpu.kv_types:
+            raise DeviceError(f"kv_type must be one of {', '.join(_cpu.kv_types)}: {kv_type!r}")
+        return PagePool(config, kv_type)
+
+    def cancel(self, wanted: bool = True) -> None:
+        self._native.cancel(wanted)
+
+
+class PagePool:
+    """Pages in slabs that are added as sequences grow."""
+
+    def __init__(self, config: Config, kv_type: str):
+        self.native = _cpu.PagePool(
+            config.n_layers, config.n_kv_heads, config.head_dim, _cpu.kv_types[kv_type]
+        )
+        self.page_bytes: int = self.native.page_bytes
+
+    def grow(self, n_pages: int) -> None:
+        if not self.native.grow(n_pages):
+            raise DeviceError(
+                f"no memory for a KV cache of {n_pages} pages "
+                f"({n_pages * self.page_bytes / 2**20:.0f} MiB); use a smaller n_ctx or kv_type='f16'"
+            )
+
+
+class LoadedProgram:
+    """A Program whose records, arena and scratch memory are on the native side."""
+
+    def __init__(self, device: Any, program: Program):
+        self.program = program  # keeps the weights' memory alive
+        flat = tables(program)
+        self.n_vocab = program.ops[-1].outputs[0].width
+        try:
+            self._native = _cpu.Program(
+                device,
+                flat.ops.ctypes.data,
+                len(flat.ops),
+                flat.values.ctypes.data,
+                len(flat.values),
+                flat.weights.ctypes.data,
+                len(flat.weights),
+                program.max_tokens,
+                program.max_logits,
+                program.arena_bytes,
+            )
+        except MemoryError as error:
+            raise DeviceError(f"no memory for activations: {error}") from None
+
+    def run(self, pool: Any, step: Step) -> np.ndarray:
+        import numpy as np
+
+        for array in vars(step).values():
+            assert array.dtype == np.int32 and array.flags.c_contiguous
+        logits = np.empty((len(step.logit_rows), self.n_vocab), np.float32)
+        status = _cpu.run_step(
+            self._native,
+            pool.native,
+            len(step.token_ids),
+            step.token_ids.ctypes.data,
+            step.positions.ctypes.data,
+            step.sequences.ctypes.data,
+            step.page_table.shape[0],
+            step.page_table.ctypes.data,
+            step.page_table.shape[1],
+            len(step.logit_rows),
+            step.logit_rows.ctypes.data,
+            logits.ctypes.data,
+        )
+        if status == -1:
+            raise CancelledError("the step was cancelled")
+        if status:
+            raise DeviceError(_cpu.refusals[status])
+        return logits
+
+    def read(self, value: Value, n_rows: int) -> np.ndarray:
+        import ctypes
+
+        import numpy as np
+
+        address = self._native.value_address(self.program.values.index(value))
+        if not address:
+            raise DeviceError(f"value {value.name} has no place in the arena")
+        buffer = (ctypes.c_float * (n_rows * value.width)).from_address(address)
+        return np.frombuffer(buffer, np.float32).reshape(n_rows, *value.shape).copy()

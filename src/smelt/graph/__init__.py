@@ -1,0 +1,1 @@
+"""Programs: recorded by models/, rewritten, placed and ordered here, replayed by backends/."""

@@ -1,0 +1,208 @@
+"""Values, weights and ops, and the Recorder that models/ write an architecture with.
+
+Every op checks the shapes of its operands when it is recorded, so that no kernel ever meets a
+wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import ModelFormatError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..config import Config
+
+__all__ = ["Op", "Recorder", "Value", "Weight"]
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """An activation: float32 [rows, *shape], one row a token or a token whose logits are wanted."""
+
+    name: str
+    shape: tuple[int, ...]
+    rows: str = "tokens"  # or "logits"
+
+    @property
+    def width(self) -> int:
+        """Elements a row."""
+        product = 1
+        for dim in self.shape:
+            product *= dim
+        return product
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A tensor of the file, or a table computed at load (format "f64").
+
+    data: uint8 [nbytes] or float64 [n]; shape: (n_out, n_in) or (n,).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    format: str
+    data: np.ndarray
+
+    @property
+    def n_out(self) -> int:
+        return self.shape[0] if len(self.shape) == 2 else 1
+
+    @property
+    def n_in(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.data.nbytes)
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One op. `parts` are the plain ops that a fused one stands for, in their order."""
+
+    kind: str
+    inputs: tuple[Value, ...] = ()
+    outputs: tuple[Value, ...] = ()
+    weights: tuple[Weight | None, ...] = ()
+    params: Mapping[str, int | float] = field(default_factory=dict)
+    layer: int = -1
+    parts: tuple[Op, ...] = ()
+
+
+class Recorder:
+    """Records the plain ops of a model. Each method appends one op and returns its value."""
+
+    def __init__(self, config: Config, weights: Mapping[str, Weight], capacity: int):
+        """capacity: positions that a sequence's page table holds, the width of a score row."""
+        self.config = config
+        self.weights = weights
+        self.capacity = capacity
+        self.ops: list[Op] = []
+        self._layer = -1
+
+    @contextmanager
+    def layer(self, index: int) -> Iterator[str]:
+        """Ops recorded inside belong to this layer; gives the prefix of its names, "blk.N."."""
+        self._layer = index
+        yield f"blk.{index}."
+        self._layer = -1
+
+    def weight(self, name: str, *shape: int) -> Weight:
+        """The tensor of that name and shape; ModelFormatError if it is not so."""
+        found = self.optional_weight(name, *shape)
+        if found is None:
+            raise ModelFormatError(f"tensor {name} is missing; expected shape {shape}")
+        return found
+
+    def optional_weight(self, name: str, *shape: int) -> Weight | None:
+        """The same, or None where the file has no such tensor."""
+        found = self.weights.get(name)
+        if found is not None and found.shape != shape:
+            raise ModelFormatError(f"tensor {name}: expected shape {shape}, found {found.shape}")
+        if found is not None and len(shape) == 1 and found.format not in ("f32", "f64"):
+            raise UnsupportedModelError(
+                f"tensor {name}: expected a vector in F32, found {found.format.upper()}"
+            )
+        return found
+
+    def _record(
+        self,
+        kind: str,
+        name: str,
+        shape: tuple[int, ...],
+        inputs: tuple[Value, ...] = (),
+        weights: tuple[Weight | None, ...] = (),
+        rows: str | None = None,
+        **params: int | float,
+    ) -> Value:
+        rows = rows or (inputs[0].rows if inputs else "tokens")
+        value = Value(name, shape, rows)
+        self.ops.append(Op(kind, inputs, (value,), weights, params, self._layer))
+        return value
+
+    def embed(self, name: str, table: Weight) -> Value:
+        return self._record("embed", name, (table.n_in,), weights=(table,))
+
+    def select(self, name: str, x: Value) -> Value:
+        """The rows of the tokens whose logits are wanted."""
+        return self._record("select", name, x.shape, (x,), rows="logits")
+
+    def rms_norm(self, name: str, x: Value, gain: Weight, eps: float) -> Value:
+        """x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+        self._same_width("rms_norm", name, x.width, gain.n_in)
+        return self._record("rms_norm", name, x.shape, (x,), (gain,), eps=eps)
+
+    def matmul(
+        self,
+        name: str,
+        x: Value,
+        weight: Weight,
+        bias: Weight | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> Value:
+        """x weight^T [+ bias]; `shape` may split the result into heads."""
+        self._same_width("matmul", name, x.width, weight.n_in)
+        if bias is not None:
+            self._same_width("matmul", name, weight.n_out, bias.n_in)
+        return self._record("matmul", name, shape or (weight.n_out,), (x,), (weight, bias))
+
+    def rope_table(self, name: str, inv_freq: Weight, scale: float) -> Value:
+        """cos and sin of position * inv_freq, times scale: (rotary_dim / 2, 2)."""
+        return self._record("rope_table", name, (inv_freq.n_in, 2), weights=(inv_freq,), scale=scale)
+
+    def rope(self, name: str, x: Value, table: Value, neox: bool) -> Value:
+        """Turns the leading dimensions of each head of x (n_heads, head_dim)."""
+        n_heads, head_dim = x.shape
+        return self._record(
+            "rope",
+            name,
+            x.shape,
+            (x, table),
+            n_heads=n_heads,
+            head_dim=head_dim,
+            rotary_dim=table.width,
+            neox=int(neox),
+        )
+
+    def attention(
+        self, prefix: str, q: Value, k: Value, v: Value, scale: float, n_kv_heads: int
+    ) -> Value:
+        """Writes k and v to the layer's pages and attends causally: kv_write, attention_scores,
+        softmax, attention_mix. q: (n_heads, head_dim); k and v: (n_kv_heads, head_dim)."""
+        n_heads, head_dim = q.shape
+        if k.shape != (n_kv_heads, head_dim) or v.shape != k.shape or n_heads % n_kv_heads:
+            raise ModelFormatError(
+                f"{prefix}attention: q {q.shape}, k {k.shape}, v {v.shape} do not fit each other"
+            )
+        heads = {"n_heads": n_heads, "n_kv_heads": n_kv_heads, "head_dim": head_dim}
+        written = {"n_kv_heads": n_kv_heads, "n_heads": n_kv_heads, "head_dim": head_dim}
+        self.ops.append(Op("kv_write", (k, v), (), (), written, self._layer))
+        square = (n_heads, self.capacity)
+        scores = self._record("attention_scores", f"{prefix}kq", square, (q,), **heads)
+        p = self._record(
+            "softmax", f"{prefix}kq_softmax", square, (scores,), scale=scale, n_heads=n_heads
+        )
+        return self._record("attention_mix", f"{prefix}kqv", q.shape, (p,), **heads)
+
+    def silu(self, name: str, x: Value) -> Value:
+        """x / (1 + e^-x)."""
+        return self._record("silu", name, x.shape, (x,))
+
+    def mul(self, name: str, a: Value, b: Value) -> Value:
+        self._same_width("mul", name, a.width, b.width)
+        return self._record("mul", name, a.shape, (a, b))
+
+    def add(self, name: str, a: Value, b: Value) -> Value:
+        self._same_width("add", name, a.width, b.width)
+        return self._record("add", name, a.shape, (a, b))
+
+    def _same_width(self, kind: str, name: str, a: int, b: int) -> None:
+        if a != b:
+            raise ModelFormatError(f"{kind} {name}: operands of width {a} and {b} do not fit")

@@ -1,0 +1,59 @@
+"""A model file made ready to record: its configuration and its weights, where they are mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from .config import Config, infer_config
+from .errors import UnsupportedModelError
+from .gguf_file import GGUFFile
+from .graph.ops import Op, Recorder, Weight
+from .graph.program import Program, build
+from .models import architecture
+
+__all__ = ["Model"]
+
+
+class Model:
+    """A GGUF file with a whole model in it. Nothing is decoded or copied.
+
+    Raises ModelFormatError and UnsupportedModelError as GGUFFile, infer_config and the
+    architecture do, and UnsupportedModelError for a tensor in a format smelt cannot compute with.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.file = GGUFFile(path)
+        tensors = self.file.tensors
+        for tensor in tensors.values():
+            if not tensor.supported:
+                raise UnsupportedModelError(
+                    f"{tensor.file}: tensor {tensor.name} is in format {tensor.format.upper()}, "
+                    "which smelt cannot compute with; convert the model to another format"
+                )
+        metadata = self.file.metadata
+        self._record = architecture(str(metadata.get("general.architecture", "")))
+        self.config: Config = infer_config(
+            metadata, {name: tensor.shape for name, tensor in tensors.items()}
+        )
+        self.weights: Mapping[str, Weight] = {
+            name: Weight(name, tensor.shape, tensor.format, tensor.data)
+            for name, tensor in tensors.items()
+        }
+
+    def record(self, capacity: int) -> list[Op]:
+        """The plain ops of one step; capacity: positions a sequence may have."""
+        recorder = Recorder(self.config, self.weights, capacity)
+        self._record(recorder)
+        return recorder.ops
+
+    def program(
+        self,
+        capacity: int,
+        max_tokens: int,
+        max_logits: int | None = None,
+        fused: bool = True,
+        reuse: bool = True,
+    ) -> Program:
+        """Records and builds a Program for steps of up to max_tokens tokens (see graph.build)."""
+        return build(self.record(capacity), max_tokens, max_logits or max_tokens, fused, reuse)
