@@ -1,0 +1,450 @@
+"""The Engine: a model on a device, ready to generate."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast, overload
+
+import numpy as np
+
+from .backends import open_device
+from .backends.base import PAGE_TOKENS, Step
+from .completion import Completion, Perplexity, Piece
+from .debug import log_step
+from .errors import CancelledError, ContextOverflowError, SmeltError
+from .generation import Generation
+from .kv_cache import KVCache
+from .kv_cache import Sequence as CachedSequence
+from .model import Model
+from .perplexity import chunk_losses, summarise
+from .sampling import Sampler, SamplingParams
+from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import TypeAlias
+
+    Prompt: TypeAlias = str | Sequence[int]
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger("smelt")
+
+CHUNK_TOKENS = 512  # tokens a step at most: enough to use a decoded weight tile well
+
+
+class Engine:
+    """A GGUF model on a device.
+
+    path: the model, or the first file of a split one.
+    device: "auto", "cpu" or "reference" (NumPy in float64: slow, the oracle).
+    n_ctx: most tokens of one sequence, prompt and completion; None takes what the model was
+        trained for. Memory is used as sequences grow.
+    threads: of the CPU device; None takes one a core.
+    kv_type: "f16" or "f32", the element type of the KV cache.
+    chunk_tokens: most tokens evaluated in one step; results do not depend on it.
+
+    Raises FileNotFoundError, ModelFormatError, UnsupportedModelError and DeviceError.
+    Several threads may use one Engine: steps are serialised, results are not affected.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str = "auto",
+        n_ctx: int | None = None,
+        threads: int | None = None,
+        kv_type: str = "f16",
+        *,
+        chunk_tokens: int = CHUNK_TOKENS,
+    ):
+        self.model = Model(path)
+        self.config = self.model.config
+        if n_ctx is not None and n_ctx < 1:
+            raise ContextOverflowError(f"n_ctx must be at least 1, found {n_ctx}")
+        if chunk_tokens < 1:
+            raise ValueError(f"chunk_tokens must be at least 1, found {chunk_tokens}")
+        self.n_ctx = n_ctx or self.config.n_ctx
+        if self.n_ctx > self.config.n_ctx:
+            logger.warning(
+                "n_ctx %d is beyond the %d tokens that %s was trained for",
+                self.n_ctx,
+                self.config.n_ctx,
+                self.model.file.path.name,
+            )
+        self._debug = os.environ.get("SMELT_DEBUG", "") not in ("", "0")
+        self._device = open_device(device, threads)
+        self.device = self._device.description
+        self._chunk = min(chunk_tokens, max(self.n_ctx, PAGE_TOKENS))
+        program = self.model.program(self.n_ctx, self._chunk, reuse=not self._debug)
+        self._program = self._device.load(program)
+        self._cache = KVCache(self._device.create_pool(self.config, kv_type), self.n_ctx)
+        self._lock = threading.RLock()
+        self._cancellations = 0
+        self._closed = False
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, built at first use."""
+        with self._lock:
+            return Tokenizer.from_metadata(self.model.file.metadata, str(self.model.file.path))
+
+    def close(self) -> None:
+        """Frees the device's memory. The Engine cannot be used afterwards."""
+        with self._lock:
+            self._closed = True
+            for name in ("_program", "_cache", "_device", "model"):
+                self.__dict__.pop(name, None)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def cancel(self) -> None:
+        """Stops every running generation between two ops, from any thread."""
+        self._cancellations += 1
+        if not self._closed:
+            self._device.cancel()
+
+    def tokenize(
+        self, text: str, add_bos: bool | None = None, parse_special: bool = False
+    ) -> list[int]:
+        """Token ids of a text; see Tokenizer.encode."""
+        return self.tokenizer.encode(text, add_bos, parse_special)
+
+    def detokenize(self, ids: Iterable[int]) -> str:
+        """The text of token ids; see Tokenizer.decode."""
+        return self.tokenizer.decode(ids)
+
+    @overload
+    def generate(self, prompt: str, max_tokens: int | None = ..., **options: Any) -> Completion: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: Sequence[str] | Sequence[int] | Sequence[Sequence[int]],
+        max_tokens: int | None = ...,
+        **options: Any,
+    ) -> Any: ...
+
+    def generate(
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        max_tokens: int | None = 256,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        typical_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        penalty_window: int = 64,
+        logit_bias: Mapping[int, float] | None = None,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        logprobs: int | None = None,
+        parse_special: bool = False,
+    ) -> Completion | list[Completion]:
+        """Completes a prompt, or several in one batch (then a list is returned).
+
+        prompt: a text or token ids; a list of texts, or of lists of ids, is a batch.
+        max_tokens: None goes on until the model stops or the context is full.
+        temperature ... seed: see smelt.sampling.SamplingParams; the default is greedy. A batch
+            draws every completion with the same seed, as if each was generated alone.
+        stop: texts that end the completion; they are not part of it.
+        logprobs: log probabilities of the chosen and of this many most likely tokens.
+        parse_special: whether spellings of control tokens in the prompt become these tokens.
+
+        Raises ContextOverflowError for a prompt longer than n_ctx, SamplingError for parameters
+        out of range or logits that are not numbers, TokenizerError, DeviceError.
+        """
+        params = SamplingParams(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            typical_p=typical_p,
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            penalty_window=penalty_window,
+            logit_bias=logit_bias,
+            seed=seed,
+        )
+        prompts = self._prompts(prompt, parse_special)
+        run = _Run(self, prompts, params, max_tokens, stop, logprobs)
+        for _ in run:
+            pass
+        completions = [generation.completion() for generation in run.generations]
+        return completions if _is_batch(prompt) else completions[0]
+
+    def stream(
+        self, prompt: Prompt, max_tokens: int | None = 256, **options: Any
+    ) -> Iterator[Piece]:
+        """Completes one prompt piece by piece; the options are generate()'s.
+
+        The pieces' texts together are the completion's text; none ends inside a character.
+        """
+        return self.start(prompt, max_tokens, **options)
+
+    def start(self, prompt: Prompt, max_tokens: int | None = 256, **options: Any) -> Stream:
+        """Like stream(), and the Stream also has the completion() so far."""
+        stop = options.pop("stop", ())
+        logprobs = options.pop("logprobs", None)
+        parse_special = options.pop("parse_special", False)
+        params = SamplingParams(**options)
+        if _is_batch(prompt):
+            raise TypeError("stream() takes one prompt; generate() takes several")
+        prompts = self._prompts(prompt, parse_special)
+        return Stream(_Run(self, prompts, params, max_tokens, stop, logprobs))
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """The logits after every token of a sequence: float32 [n_tokens, n_vocab].
+
+        Evaluated from an empty cache, in float32 on the CPU (float64, rounded, on "reference").
+        """
+        chunks = list(self._evaluate(self._checked_ids(ids), 0))
+        return np.concatenate(chunks).astype(np.float32, copy=False)
+
+    def perplexity(
+        self, text: str, n_ctx: int = 512, progress: Callable[[int, int], None] | None = None
+    ) -> Perplexity:
+        """Perplexity of a text by llama.cpp's method: chunks of n_ctx tokens, each from an empty
+        cache and with BOS in front where the model adds one; the second half of each is scored.
+
+        progress is called with (chunks done, chunks in all). Raises ContextOverflowError if n_ctx
+        exceeds the Engine's, SmeltError if the text has fewer than n_ctx tokens.
+        """
+        if not 4 <= n_ctx <= self.n_ctx:
+            raise ContextOverflowError(
+                f"perplexity over chunks of {n_ctx} tokens: this Engine's n_ctx is {self.n_ctx}"
+            )
+        ids = self.tokenize(text)
+        n_chunks = len(ids) // n_ctx
+        if not n_chunks:
+            raise SmeltError(f"the text has {len(ids)} tokens; one chunk of {n_ctx} is needed")
+        losses = []
+        for i in range(n_chunks):
+            chunk = ids[i * n_ctx : (i + 1) * n_ctx]
+            if self.tokenizer.add_bos and self.tokenizer.bos_id is not None:
+                chunk[0] = self.tokenizer.bos_id
+            first = n_ctx // 2
+            losses.append(chunk_losses(self._evaluate(chunk, first), chunk, first))
+            if progress:
+                progress(i + 1, n_chunks)
+        return summarise(np.concatenate(losses))
+
+    def _prompts(self, prompt: Prompt | Sequence[Prompt], parse_special: bool) -> list[list[int]]:
+        prompts = cast("Sequence[Prompt]", prompt if _is_batch(prompt) else [prompt])
+        return [
+            self._checked_ids(
+                self.tokenize(one, parse_special=parse_special) if isinstance(one, str) else one
+            )
+            for one in prompts
+        ]
+
+    def _checked_ids(self, ids: Sequence[int]) -> list[int]:
+        checked = [int(token) for token in ids]
+        if not checked:
+            raise SmeltError("the prompt is empty: this model adds no token of its own to it")
+        if len(checked) > self.n_ctx:
+            raise ContextOverflowError(
+                f"the prompt has {len(checked)} tokens, but n_ctx is {self.n_ctx}; "
+                "shorten it or make the Engine with a larger n_ctx"
+            )
+        foreign = [token for token in checked if not 0 <= token < self.config.n_vocab]
+        if foreign:
+            raise SmeltError(
+                f"token id {foreign[0]} is outside the vocabulary of {self.config.n_vocab} tokens"
+            )
+        return checked
+
+    def _evaluate(self, ids: list[int], first: int) -> Iterator[np.ndarray]:
+        """Logits of the tokens from index `first` on, chunk by chunk, from an empty cache."""
+        before = self._cancellations
+        with self._lock:
+            self._check_open()
+            sequence = self._cache.begin(ids, reuse=False)
+        try:
+            for at in range(0, len(ids), self._chunk):
+                chunk = ids[at : at + self._chunk]
+                rows = range(max(0, first - at), len(chunk))
+                logits = self._step([(sequence, chunk, rows)], before)
+                if len(rows):
+                    yield logits
+        finally:
+            with self._lock:
+                if not self._closed:
+                    self._cache.end(sequence, keep=False)
+
+    def _step(
+        self, work: Sequence[tuple[CachedSequence, list[int], Sequence[int]]], before: int
+    ) -> np.ndarray:
+        """Evaluates tokens of several sequences in one step.
+
+        work: (sequence, its next tokens, indices of the tokens whose logits are wanted);
+        before: the cancellations there had been when the caller began.
+        """
+        with self._lock:
+            self._check_open()
+            self._device.cancel(False)
+            if self._cancellations != before:
+                raise CancelledError("the generation was cancelled")
+            for sequence, tokens, _ in work:
+                self._cache.reserve(sequence, len(tokens))
+            step = _make_step(work)
+            logits = self._program.run(self._cache.pool, step)
+            for sequence, tokens, _ in work:
+                sequence.tokens += tokens
+            if self._debug:
+                log_step(self._program, step)
+            return logits
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SmeltError("the Engine is closed")
+
+
+def _is_batch(prompt: object) -> bool:
+    if isinstance(prompt, str):
+        return False
+    items = list(cast("Iterable[object]", prompt))
+    return bool(items) and not isinstance(items[0], (int, np.integer))
+
+
+def _make_step(work: Sequence[tuple[CachedSequence, list[int], Sequence[int]]]) -> Step:
+    tokens: list[int] = []
+    positions: list[int] = []
+    sequences: list[int] = []
+    rows: list[int] = []
+    page_table = np.zeros((len(work), max(len(s.pages) for s, _, _ in work)), np.int32)
+    for number, (sequence, new, wanted) in enumerate(work):
+        start = len(sequence.tokens)
+        rows += [len(tokens) + row for row in wanted]
+        tokens += new
+        positions += range(start, start + len(new))
+        sequences += [number] * len(new)
+        page_table[number, : len(sequence.pages)] = sequence.pages
+    arrays = (np.array(x, np.int32) for x in (tokens, positions, sequences))
+    return Step(*arrays, page_table, np.array(rows, np.int32))
+
+
+class _Run:
+    """Drives a batch of generations step by step; iterating gives (index, Piece).
+
+    Every step takes as many pending tokens as fit: whole prompts, chunks of long ones, and the
+    last token of those that already generate.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompts: list[list[int]],
+        params: SamplingParams,
+        max_tokens: int | None,
+        stop: str | Sequence[str],
+        logprobs: int | None,
+    ):
+        if max_tokens is not None and max_tokens < 0:
+            raise ValueError(f"max_tokens must not be negative, found {max_tokens}")
+        self._engine = engine
+        self._before = engine._cancellations
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        samplers = [Sampler(params, engine.config.n_vocab) for _ in prompts]
+        with engine._lock:
+            engine._check_open()
+            self.generations = [
+                Generation(
+                    prompt,
+                    engine._cache.begin(prompt),
+                    sampler,
+                    engine.tokenizer,
+                    max_tokens=max_tokens,
+                    stop=stops,
+                    logprobs=logprobs,
+                    n_ctx=engine.n_ctx,
+                )
+                for prompt, sampler in zip(prompts, samplers, strict=True)
+            ]
+        self._ended = False
+
+    def __iter__(self) -> Iterator[tuple[int, Piece]]:
+        try:
+            while any(g.active for g in self.generations):
+                try:
+                    yield from self._advance()
+                except CancelledError:
+                    for index, g in enumerate(self.generations):
+                        if g.active:
+                            yield index, g.finish("cancelled")
+        finally:
+            self.end()
+
+    def _advance(self) -> Iterator[tuple[int, Piece]]:
+        room = self._engine._chunk
+        chosen = []
+        for index, g in enumerate(self.generations):
+            taken = g.pending[:room] if g.active else []
+            if taken:
+                chosen.append((index, g, taken, taken == g.pending))
+                room -= len(taken)
+        work = [
+            (g.sequence, taken, [len(taken) - 1] if whole else []) for _, g, taken, whole in chosen
+        ]
+        logits = self._engine._step(work, self._before)
+        row = 0
+        for index, g, taken, whole in chosen:
+            if whole:
+                yield index, g.accept(logits[row])
+                row += 1
+            else:
+                g.pending = g.pending[len(taken) :]
+
+    def end(self) -> None:
+        """Gives the sequences back; what was evaluated stays in the cache for later prompts."""
+        if self._ended:
+            return
+        self._ended = True
+        with self._engine._lock:
+            if not self._engine._closed:
+                for g in self.generations:
+                    self._engine._cache.end(g.sequence)
+
+
+class Stream:
+    """Pieces of one completion. close() ends it early; completion() is what there is so far."""
+
+    def __init__(self, run: _Run):
+        self._run = run
+        self._pieces = iter(run)
+
+    def __iter__(self) -> Iterator[Piece]:
+        return self
+
+    def __next__(self) -> Piece:
+        return next(self._pieces)[1]
+
+    def close(self) -> None:
+        """Ends the generation."""
+        self._pieces.close()  # type: ignore[attr-defined]
+        self._run.end()
+
+    def __del__(self) -> None:
+        self._run.end()
+
+    def completion(self) -> Completion:
+        """The completion so far; finish_reason is "" while it can go on."""
+        return self._run.generations[0].completion()
