@@ -1,8 +1,8 @@
 """smelt runs quantised language models (GGUF) from Python.
 
-    from smelt import Engine
-    engine = Engine("model.gguf")
-    print(engine.generate("Once upon a time", max_tokens=64).text)
+from smelt import Engine
+engine = Engine("model.gguf")
+print(engine.generate("Once upon a time", max_tokens=64).text)
 """
 
 from __future__ import annotations

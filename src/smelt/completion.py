@@ -80,7 +80,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """exp of the mean negative log-likelihood over n_tokens predictions, with its standard error."""
+    """exp of the mean negative log-likelihood of n_tokens predictions, and its standard error."""
 
     value: float
     stderr: float

@@ -1,7 +1,7 @@
 """The dimensions of a model, inferred from the shapes of its weights.
 
 Metadata is what somebody wrote about the weights; the shapes are the weights. What both say must
-agree, and what only the shapes can say (TinyLlama: kv_dim 256 beside d_model 2,048) is never guessed.
+agree, and what only the shapes can say (TinyLlama: kv_dim 256 beside d_model 2,048) is not guessed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Metadata:
         self.architecture = self.get("general.architecture", str, "")
 
     def get(self, key: str, kind: type[T], default: T | None) -> Any:
-        value = self.values.get(key)
+        value: Any = self.values.get(key)
         if value is None:
             return default
         # rank-one arrays stand for one value a layer; a model of equal layers may be written so
@@ -97,7 +97,7 @@ class _Metadata:
         return self.get(f"{self.architecture}.{key}", kind, default)
 
     def positive(self, key: str, default: float) -> float:
-        value: float = self.of_model(key, float, default)
+        value = float(self.of_model(key, float, default))
         if not (math.isfinite(value) and value > 0):
             raise ModelFormatError(
                 f"metadata {self.architecture}.{key}: expected a positive number, found {value}"

@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import numpy as np
 
 from .backends import open_device
-from .backends.base import PAGE_TOKENS, Step
+from .backends.base import PAGE_TOKENS
+from .batch import Batch, Stream, make_step
 from .completion import Completion, Perplexity, Piece
 from .debug import log_step
 from .errors import CancelledError, ContextOverflowError, SmeltError
-from .generation import Generation
 from .kv_cache import KVCache
-from .kv_cache import Sequence as CachedSequence
 from .model import Model
 from .perplexity import chunk_losses, summarise
-from .sampling import Sampler, SamplingParams
+from .sampling import SamplingParams
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
+
+    from .batch import Work
 
     Prompt: TypeAlias = str | Sequence[int]
 
@@ -79,25 +80,25 @@ class Engine:
         self._debug = os.environ.get("SMELT_DEBUG", "") not in ("", "0")
         self._device = open_device(device, threads)
         self.device = self._device.description
-        self._chunk = min(chunk_tokens, max(self.n_ctx, PAGE_TOKENS))
-        program = self.model.program(self.n_ctx, self._chunk, reuse=not self._debug)
+        self.chunk_tokens = min(chunk_tokens, max(self.n_ctx, PAGE_TOKENS))
+        program = self.model.program(self.n_ctx, self.chunk_tokens, reuse=not self._debug)
         self._program = self._device.load(program)
-        self._cache = KVCache(self._device.create_pool(self.config, kv_type), self.n_ctx)
-        self._lock = threading.RLock()
-        self._cancellations = 0
-        self._closed = False
+        self.cache = KVCache(self._device.create_pool(self.config, kv_type), self.n_ctx)
+        self.lock = threading.RLock()
+        self.cancellations = 0
+        self.closed = False
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, built at first use."""
-        with self._lock:
+        with self.lock:
             return Tokenizer.from_metadata(self.model.file.metadata, str(self.model.file.path))
 
     def close(self) -> None:
         """Frees the device's memory. The Engine cannot be used afterwards."""
-        with self._lock:
-            self._closed = True
-            for name in ("_program", "_cache", "_device", "model"):
+        with self.lock:
+            self.closed = True
+            for name in ("_program", "cache", "_device", "model"):
                 self.__dict__.pop(name, None)
 
     def __enter__(self) -> Engine:
@@ -113,8 +114,8 @@ class Engine:
 
     def cancel(self) -> None:
         """Stops every running generation between two ops, from any thread."""
-        self._cancellations += 1
-        if not self._closed:
+        self.cancellations += 1
+        if not self.closed:
             self._device.cancel()
 
     def tokenize(
@@ -128,17 +129,16 @@ class Engine:
         return self.tokenizer.decode(ids)
 
     @overload
-    def generate(self, prompt: str, max_tokens: int | None = ..., **options: Any) -> Completion: ...
+    def generate(
+        self, prompt: Prompt, max_tokens: int | None = ..., **options: Any
+    ) -> Completion: ...
 
     @overload
     def generate(
-        self,
-        prompt: Sequence[str] | Sequence[int] | Sequence[Sequence[int]],
-        max_tokens: int | None = ...,
-        **options: Any,
-    ) -> Any: ...
+        self, prompt: list[str] | list[list[int]], max_tokens: int | None = ..., **options: Any
+    ) -> list[Completion]: ...
 
-    def generate(
+    def generate(  # type: ignore[misc]  # the overloads leave the options to this signature
         self,
         prompt: Prompt | Sequence[Prompt],
         max_tokens: int | None = 256,
@@ -185,7 +185,7 @@ class Engine:
             seed=seed,
         )
         prompts = self._prompts(prompt, parse_special)
-        run = _Run(self, prompts, params, max_tokens, stop, logprobs)
+        run = Batch(self, prompts, params, max_tokens, stop, logprobs)
         for _ in run:
             pass
         completions = [generation.completion() for generation in run.generations]
@@ -209,7 +209,7 @@ class Engine:
         if _is_batch(prompt):
             raise TypeError("stream() takes one prompt; generate() takes several")
         prompts = self._prompts(prompt, parse_special)
-        return Stream(_Run(self, prompts, params, max_tokens, stop, logprobs))
+        return Stream(Batch(self, prompts, params, max_tokens, stop, logprobs))
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """The logits after every token of a sequence: float32 [n_tokens, n_vocab].
@@ -274,47 +274,46 @@ class Engine:
 
     def _evaluate(self, ids: list[int], first: int) -> Iterator[np.ndarray]:
         """Logits of the tokens from index `first` on, chunk by chunk, from an empty cache."""
-        before = self._cancellations
-        with self._lock:
-            self._check_open()
-            sequence = self._cache.begin(ids, reuse=False)
+        before = self.cancellations
+        with self.lock:
+            self.check_open()
+            sequence = self.cache.begin(ids, reuse=False)
         try:
-            for at in range(0, len(ids), self._chunk):
-                chunk = ids[at : at + self._chunk]
+            for at in range(0, len(ids), self.chunk_tokens):
+                chunk = ids[at : at + self.chunk_tokens]
                 rows = range(max(0, first - at), len(chunk))
-                logits = self._step([(sequence, chunk, rows)], before)
+                logits = self.step([(sequence, chunk, rows)], before)
                 if len(rows):
                     yield logits
         finally:
-            with self._lock:
-                if not self._closed:
-                    self._cache.end(sequence, keep=False)
+            with self.lock:
+                if not self.closed:
+                    self.cache.end(sequence, keep=False)
 
-    def _step(
-        self, work: Sequence[tuple[CachedSequence, list[int], Sequence[int]]], before: int
-    ) -> np.ndarray:
-        """Evaluates tokens of several sequences in one step.
+    def step(self, work: Work, before: int) -> np.ndarray:
+        """Evaluates tokens of several sequences in one step: logits [wanted rows, n_vocab].
 
-        work: (sequence, its next tokens, indices of the tokens whose logits are wanted);
-        before: the cancellations there had been when the caller began.
+        work: (sequence of the cache, its next tokens, indices of those whose logits are wanted);
+        before: `cancellations` when the caller began: CancelledError if there was one since.
         """
-        with self._lock:
-            self._check_open()
+        with self.lock:
+            self.check_open()
             self._device.cancel(False)
-            if self._cancellations != before:
+            if self.cancellations != before:
                 raise CancelledError("the generation was cancelled")
             for sequence, tokens, _ in work:
-                self._cache.reserve(sequence, len(tokens))
-            step = _make_step(work)
-            logits = self._program.run(self._cache.pool, step)
+                self.cache.reserve(sequence, len(tokens))
+            step = make_step(work)
+            logits = self._program.run(self.cache.pool, step)
             for sequence, tokens, _ in work:
                 sequence.tokens += tokens
             if self._debug:
                 log_step(self._program, step)
             return logits
 
-    def _check_open(self) -> None:
-        if self._closed:
+    def check_open(self) -> None:
+        """SmeltError if the Engine is closed."""
+        if self.closed:
             raise SmeltError("the Engine is closed")
 
 
@@ -323,128 +322,3 @@ def _is_batch(prompt: object) -> bool:
         return False
     items = list(cast("Iterable[object]", prompt))
     return bool(items) and not isinstance(items[0], (int, np.integer))
-
-
-def _make_step(work: Sequence[tuple[CachedSequence, list[int], Sequence[int]]]) -> Step:
-    tokens: list[int] = []
-    positions: list[int] = []
-    sequences: list[int] = []
-    rows: list[int] = []
-    page_table = np.zeros((len(work), max(len(s.pages) for s, _, _ in work)), np.int32)
-    for number, (sequence, new, wanted) in enumerate(work):
-        start = len(sequence.tokens)
-        rows += [len(tokens) + row for row in wanted]
-        tokens += new
-        positions += range(start, start + len(new))
-        sequences += [number] * len(new)
-        page_table[number, : len(sequence.pages)] = sequence.pages
-    arrays = (np.array(x, np.int32) for x in (tokens, positions, sequences))
-    return Step(*arrays, page_table, np.array(rows, np.int32))
-
-
-class _Run:
-    """Drives a batch of generations step by step; iterating gives (index, Piece).
-
-    Every step takes as many pending tokens as fit: whole prompts, chunks of long ones, and the
-    last token of those that already generate.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        prompts: list[list[int]],
-        params: SamplingParams,
-        max_tokens: int | None,
-        stop: str | Sequence[str],
-        logprobs: int | None,
-    ):
-        if max_tokens is not None and max_tokens < 0:
-            raise ValueError(f"max_tokens must not be negative, found {max_tokens}")
-        self._engine = engine
-        self._before = engine._cancellations
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        samplers = [Sampler(params, engine.config.n_vocab) for _ in prompts]
-        with engine._lock:
-            engine._check_open()
-            self.generations = [
-                Generation(
-                    prompt,
-                    engine._cache.begin(prompt),
-                    sampler,
-                    engine.tokenizer,
-                    max_tokens=max_tokens,
-                    stop=stops,
-                    logprobs=logprobs,
-                    n_ctx=engine.n_ctx,
-                )
-                for prompt, sampler in zip(prompts, samplers, strict=True)
-            ]
-        self._ended = False
-
-    def __iter__(self) -> Iterator[tuple[int, Piece]]:
-        try:
-            while any(g.active for g in self.generations):
-                try:
-                    yield from self._advance()
-                except CancelledError:
-                    for index, g in enumerate(self.generations):
-                        if g.active:
-                            yield index, g.finish("cancelled")
-        finally:
-            self.end()
-
-    def _advance(self) -> Iterator[tuple[int, Piece]]:
-        room = self._engine._chunk
-        chosen = []
-        for index, g in enumerate(self.generations):
-            taken = g.pending[:room] if g.active else []
-            if taken:
-                chosen.append((index, g, taken, taken == g.pending))
-                room -= len(taken)
-        work = [
-            (g.sequence, taken, [len(taken) - 1] if whole else []) for _, g, taken, whole in chosen
-        ]
-        logits = self._engine._step(work, self._before)
-        row = 0
-        for index, g, taken, whole in chosen:
-            if whole:
-                yield index, g.accept(logits[row])
-                row += 1
-            else:
-                g.pending = g.pending[len(taken) :]
-
-    def end(self) -> None:
-        """Gives the sequences back; what was evaluated stays in the cache for later prompts."""
-        if self._ended:
-            return
-        self._ended = True
-        with self._engine._lock:
-            if not self._engine._closed:
-                for g in self.generations:
-                    self._engine._cache.end(g.sequence)
-
-
-class Stream:
-    """Pieces of one completion. close() ends it early; completion() is what there is so far."""
-
-    def __init__(self, run: _Run):
-        self._run = run
-        self._pieces = iter(run)
-
-    def __iter__(self) -> Iterator[Piece]:
-        return self
-
-    def __next__(self) -> Piece:
-        return next(self._pieces)[1]
-
-    def close(self) -> None:
-        """Ends the generation."""
-        self._pieces.close()  # type: ignore[attr-defined]
-        self._run.end()
-
-    def __del__(self) -> None:
-        self._run.end()
-
-    def completion(self) -> Completion:
-        """The completion so far; finish_reason is "" while it can go on."""
-        return self._run.generations[0].completion()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from .config import Config
 from .graph.ops import Weight
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["rotary_frequencies"]
 
@@ -39,7 +43,7 @@ def rotary_frequencies(config: Config, factors: Weight | None = None) -> tuple[W
     return Weight("inv_freq", inv_freq.shape, "f64", inv_freq), scale
 
 
-def _yarn_ramp(config: Config) -> np.ndarray:  # noqa: F821
+def _yarn_ramp(config: Config) -> np.ndarray:
     """1 for the pairs that keep their frequency, 0 for those that are interpolated."""
     import numpy as np
 

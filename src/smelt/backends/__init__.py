@@ -8,15 +8,20 @@ from typing import cast
 from ..errors import DeviceError
 from .base import Device
 
-__all__ = ["DEVICES", "Device", "open_device"]
+__all__ = ["DEVICES", "Device", "check_device", "open_device"]
 
 DEVICES = ("cpu", "reference")
 
 
-def open_device(name: str, threads: int | None = None) -> Device:
-    """Opens a device by name; "auto" takes the fastest one of this machine."""
+def check_device(name: str) -> str:
+    """The device that a name means ("auto": the fastest one of this machine), or DeviceError."""
     chosen = "cpu" if name == "auto" else name
     if chosen not in DEVICES:
         known = ", ".join(("auto", *DEVICES))
         raise DeviceError(f"device {name!r} is not known; smelt has {known}")
-    return cast(Device, import_module(f".{chosen}", __name__).Device(threads))
+    return chosen
+
+
+def open_device(name: str, threads: int | None = None) -> Device:
+    """Opens a device by name; DeviceError if it is not known or refuses."""
+    return cast(Device, import_module(f".{check_device(name)}", __name__).Device(threads))

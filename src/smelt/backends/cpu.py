@@ -43,9 +43,7 @@ def choose_instruction_set() -> str:
     if not wanted:
         return str(available[-1])
     if wanted not in available:
-        raise DeviceError(
-            f"SMELT_ISA={wanted}: this machine and build have {', '.join(available)}"
-        )
+        raise DeviceError(f"SMELT_ISA={wanted}: this machine and build have {', '.join(available)}")
     return wanted
 
 
@@ -91,7 +89,8 @@ class PagePool:
         if not self.native.grow(n_pages):
             raise DeviceError(
                 f"no memory for a KV cache of {n_pages} pages "
-                f"({n_pages * self.page_bytes / 2**20:.0f} MiB); use a smaller n_ctx or kv_type='f16'"
+                f"({n_pages * self.page_bytes / 2**20:.0f} MiB); use a smaller n_ctx or "
+                "kv_type='f16'"
             )
 
 
@@ -145,12 +144,12 @@ class LoadedProgram:
         return logits
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
-        import ctypes
+        from ctypes import c_float
 
         import numpy as np
 
         address = self._native.value_address(self.program.values.index(value))
         if not address:
             raise DeviceError(f"value {value.name} has no place in the arena")
-        buffer = (ctypes.c_float * (n_rows * value.width)).from_address(address)
-        return np.frombuffer(buffer, np.float32).reshape(n_rows, *value.shape).copy()
+        floats = (c_float * (n_rows * value.width)).from_address(address)
+        return np.array(floats, np.float32).reshape(n_rows, *value.shape)

@@ -5,7 +5,7 @@ It runs the plain ops that a Program was recorded with, whatever they were fused
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Device"]
 
-Array = np.ndarray
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 class Device:
@@ -75,8 +75,9 @@ class PagePool:
 
     def history(self, layer: int, part: int, pages: Array, n: int) -> Array:
         """The first n positions of a sequence: [n, n_kv_heads, head_dim]."""
-        used = self.pages[layer, part, pages[: -(-n // PAGE_TOKENS)]]
-        return used.reshape(-1, *used.shape[2:])[:n]
+        used: Array = self.pages[layer, part, pages[: -(-n // PAGE_TOKENS)]]
+        positions: Array = used.reshape(-1, *used.shape[2:])[:n]
+        return positions
 
 
 class LoadedProgram:
@@ -93,13 +94,14 @@ class LoadedProgram:
         for op in self._plain:
             self.device.check_cancelled()
             result = OPS[op.kind](self, op, pool, step)
-            if op.outputs:
+            if result is not None:
                 self.values[op.outputs[0]] = result
         logits: Array = self.values[self._plain[-1].outputs[0]]
         return logits
 
     def read(self, value: Value, n_rows: int) -> Array:
-        return self.values[value][:n_rows].reshape(n_rows, *value.shape)
+        rows: Array = self.values[value][:n_rows].reshape(n_rows, *value.shape)
+        return rows
 
     def weight(self, op: Op, index: int) -> Array:
         weight = op.weights[index]
@@ -111,17 +113,20 @@ class LoadedProgram:
 
 
 def embed(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
-    return p.weight(op, 0)[step.token_ids].astype(np.float64)
+    rows: Array = p.weight(op, 0)[step.token_ids].astype(np.float64)
+    return rows
 
 
 def select(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
-    return p.inputs(op)[0][step.logit_rows]
+    rows: Array = p.inputs(op)[0][step.logit_rows]
+    return rows
 
 
 def rms_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     (x,) = p.inputs(op)
     mean = np.mean(x * x, axis=-1, keepdims=True)
-    return x / np.sqrt(mean + op.params["eps"]) * p.weight(op, 0).astype(np.float64)
+    y: Array = x / np.sqrt(mean + op.params["eps"]) * p.weight(op, 0).astype(np.float64)
+    return y
 
 
 def matmul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
@@ -188,7 +193,8 @@ def attention_mix(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array
 
 def silu(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     (x,) = p.inputs(op)
-    return x / (1 + np.exp(-x))
+    y: Array = x / (1 + np.exp(-x))
+    return y
 
 
 def mul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:

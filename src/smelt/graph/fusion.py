@@ -77,7 +77,9 @@ def _norm_gate_up(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
         return None
     norm, gate, up, silu, mul = ops[:5]
     y, g, u, s = (op.outputs[0] for op in (norm, gate, up, silu))
-    fits = gate.inputs == (y,) and up.inputs == (y,) and silu.inputs == (g,) and mul.inputs == (s, u)
+    fits = (
+        gate.inputs == (y,) and up.inputs == (y,) and silu.inputs == (g,) and mul.inputs == (s, u)
+    )
     if not fits or uses[y] != 2 or any(uses[value] != 1 for value in (g, u, s)):
         return None
     weights = (*norm.weights, *gate.weights, *up.weights)

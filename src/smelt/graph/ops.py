@@ -120,11 +120,11 @@ class Recorder:
         inputs: tuple[Value, ...] = (),
         weights: tuple[Weight | None, ...] = (),
         rows: str | None = None,
-        **params: int | float,
+        params: Mapping[str, int | float] | None = None,
     ) -> Value:
         rows = rows or (inputs[0].rows if inputs else "tokens")
         value = Value(name, shape, rows)
-        self.ops.append(Op(kind, inputs, (value,), weights, params, self._layer))
+        self.ops.append(Op(kind, inputs, (value,), weights, params or {}, self._layer))
         return value
 
     def embed(self, name: str, table: Weight) -> Value:
@@ -137,7 +137,7 @@ class Recorder:
     def rms_norm(self, name: str, x: Value, gain: Weight, eps: float) -> Value:
         """x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467)."""
         self._same_width("rms_norm", name, x.width, gain.n_in)
-        return self._record("rms_norm", name, x.shape, (x,), (gain,), eps=eps)
+        return self._record("rms_norm", name, x.shape, (x,), (gain,), params={"eps": eps})
 
     def matmul(
         self,
@@ -155,21 +155,20 @@ class Recorder:
 
     def rope_table(self, name: str, inv_freq: Weight, scale: float) -> Value:
         """cos and sin of position * inv_freq, times scale: (rotary_dim / 2, 2)."""
-        return self._record("rope_table", name, (inv_freq.n_in, 2), weights=(inv_freq,), scale=scale)
+        return self._record(
+            "rope_table", name, (inv_freq.n_in, 2), weights=(inv_freq,), params={"scale": scale}
+        )
 
     def rope(self, name: str, x: Value, table: Value, neox: bool) -> Value:
         """Turns the leading dimensions of each head of x (n_heads, head_dim)."""
         n_heads, head_dim = x.shape
-        return self._record(
-            "rope",
-            name,
-            x.shape,
-            (x, table),
-            n_heads=n_heads,
-            head_dim=head_dim,
-            rotary_dim=table.width,
-            neox=int(neox),
-        )
+        params = {
+            "n_heads": n_heads,
+            "head_dim": head_dim,
+            "rotary_dim": table.width,
+            "neox": int(neox),
+        }
+        return self._record("rope", name, x.shape, (x, table), params=params)
 
     def attention(
         self, prefix: str, q: Value, k: Value, v: Value, scale: float, n_kv_heads: int
@@ -185,11 +184,10 @@ class Recorder:
         written = {"n_kv_heads": n_kv_heads, "n_heads": n_kv_heads, "head_dim": head_dim}
         self.ops.append(Op("kv_write", (k, v), (), (), written, self._layer))
         square = (n_heads, self.capacity)
-        scores = self._record("attention_scores", f"{prefix}kq", square, (q,), **heads)
-        p = self._record(
-            "softmax", f"{prefix}kq_softmax", square, (scores,), scale=scale, n_heads=n_heads
-        )
-        return self._record("attention_mix", f"{prefix}kqv", q.shape, (p,), **heads)
+        scores = self._record("attention_scores", f"{prefix}kq", square, (q,), params=heads)
+        scaled = {"n_heads": n_heads, "scale": scale}
+        p = self._record("softmax", f"{prefix}kq_softmax", square, (scores,), params=scaled)
+        return self._record("attention_mix", f"{prefix}kqv", q.shape, (p,), params=heads)
 
     def silu(self, name: str, x: Value) -> Value:
         """x / (1 + e^-x)."""

@@ -28,7 +28,8 @@ class Place:
     nbytes: int
 
     def meets(self, other: Place) -> bool:
-        return self.offset < other.offset + other.nbytes and other.offset < self.offset + self.nbytes
+        end, other_end = self.offset + self.nbytes, other.offset + other.nbytes
+        return self.offset < other_end and other.offset < end
 
 
 def place(ops: Sequence[Op], rows: dict[str, int], reuse: bool = True) -> dict[Value, Place]:

@@ -51,9 +51,7 @@ def build(
     """
     rewritten = fuse(ops) if fused else list(ops)
     places = place(rewritten, {"tokens": max_tokens, "logits": max_logits}, reuse)
-    return Program(
-        tuple(rewritten), tuple(wait(rewritten, places)), places, max_tokens, max_logits
-    )
+    return Program(tuple(rewritten), tuple(wait(rewritten, places)), places, max_tokens, max_logits)
 
 
 @dataclass(frozen=True)

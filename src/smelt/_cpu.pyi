@@ -1,0 +1,59 @@
+"""Types of the bindings in _cpu.pyx. Parameters named as in native/cpu/cpu.h; all are addresses
+of C-contiguous arrays where they are not counts."""
+
+page_tokens: int
+format_f64: int
+rows_tokens: int
+rows_logits: int
+value_is_logits: int
+kv_types: dict[str, int]
+record_bytes: tuple[int, int, int]
+refusals: dict[int, str]
+
+def op_names() -> list[str]: ...
+def record_fields() -> list[tuple[str, int, int, bool]]: ...
+def instruction_sets() -> list[str]: ...
+def known_instruction_sets() -> list[str]: ...
+
+class Device:
+    def __init__(self, isa: int, n_threads: int) -> None: ...
+    def cancel(self, wanted: bool) -> None: ...
+
+class Program:
+    device: Device
+    max_tokens: int
+    max_logits: int
+    def __init__(
+        self,
+        device: Device,
+        ops: int,
+        n_ops: int,
+        values: int,
+        n_values: int,
+        weights: int,
+        n_weights: int,
+        max_tokens: int,
+        max_logits: int,
+        arena_bytes: int,
+    ) -> None: ...
+    def value_address(self, value: int) -> int: ...
+
+class PagePool:
+    page_bytes: int
+    def __init__(self, n_layers: int, n_kv_heads: int, head_dim: int, kv_type: int) -> None: ...
+    def grow(self, n_pages: int) -> bool: ...
+
+def run_step(
+    program: Program,
+    pool: PagePool,
+    n_tokens: int,
+    token_ids: int,
+    positions: int,
+    sequences: int,
+    n_sequences: int,
+    page_table: int,
+    max_pages: int,
+    n_logits: int,
+    logit_rows: int,
+    logits: int,
+) -> int: ...
