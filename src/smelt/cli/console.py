@@ -1,0 +1,97 @@
+"""Tables and progress: laid out for a terminal, plain text where the output goes elsewhere."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from smelt.cli.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["print_heading", "print_table", "print_text", "progress_bar", "spinner"]
+
+# Where nobody wraps lines a row stays one line, for grep.
+PLAIN_WIDTH = 4096
+
+
+def print_heading(text: str) -> None:
+    """Prints the heading of a section."""
+    from rich.text import Text
+
+    _print(Text(printable(text), style="bold", no_wrap=True, overflow="ellipsis"))
+
+
+def print_text(text: str) -> None:
+    """Prints a sentence beneath a heading; a terminal wraps it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    _print(Padding(Text(printable(text)), (0, 0, 0, 2), expand=False))
+
+
+def print_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
+    """Prints rows in columns; a column whose header begins with ">" is flush right.
+
+    In a terminal the last column is cut off where it would wrap. Cells are shown as they are,
+    never as markup, control characters escaped. Headers that are all empty are left out.
+    """
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(headers))
+    for index, header in enumerate(headers):
+        table.add_column(
+            header.removeprefix(">"),
+            justify="right" if header.startswith(">") else "left",
+            no_wrap=index < len(headers) - 1,
+        )
+    for row in rows:
+        table.add_row(
+            *(Text(printable(str(cell)), no_wrap=True, overflow="ellipsis") for cell in row)
+        )
+    _print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _print(what: RenderableType) -> None:
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False).print(what)
+        return
+    buffer = io.StringIO()
+    Console(file=buffer, width=PLAIN_WIDTH, color_system=None, force_terminal=False).print(what)
+    print("\n".join(line.rstrip() for line in buffer.getvalue().splitlines()))
+
+
+@contextmanager
+def spinner(message: str) -> Iterator[None]:
+    """Shows that something is under way, on stderr and only while that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(printable(message))):
+        yield
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function to be called with (done, of how many); shown as spinner() is."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (printable(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,96 @@
+"""Arguments that commands share, texts from wherever they come, and what is safe to show."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from smelt.errors import TokenizerError
+
+__all__ = [
+    "UsageError",
+    "add_text_arguments",
+    "integer_from",
+    "printable",
+    "read_file",
+    "read_text",
+]
+
+
+class UsageError(Exception):
+    """The arguments do not go together; shown with the usage of the command."""
+
+
+def integer_from(lowest: int) -> Callable[[str], int]:
+    """The type of an argument that is an integer of at least `lowest`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = lowest - 1
+        if number < lowest:
+            raise argparse.ArgumentTypeError(f"expected an integer from {lowest}, found {text!r}")
+        return number
+
+    return parse
+
+
+def add_text_arguments(parser: argparse.ArgumentParser, metavar: str) -> None:
+    """The text as an argument, as -p, from a file, or from stdin where none of them is given."""
+    parser.add_argument(
+        "text", metavar=metavar, nargs="?", help="the text; without it, stdin is read"
+    )
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument(
+        "-p",
+        "--prompt",
+        metavar=metavar,
+        help="the same; --prompt=-x takes a text that begins with a dash",
+    )
+    sources.add_argument(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="read the text from FILE (- is stdin); one newline at its end is dropped",
+    )
+
+
+def read_text(args: argparse.Namespace) -> str:
+    """The text that the arguments of add_text_arguments name.
+
+    Raises UsageError where there are two, or none and stdin is a terminal, TokenizerError for a
+    file that is not UTF-8, and OSError for one that cannot be read.
+    """
+    if args.text is not None and (args.prompt, args.file) != (None, None):
+        raise UsageError("the text is given twice")
+    direct: str | None = args.prompt if args.text is None else args.text
+    if direct is not None:
+        return direct
+    if args.file is None and sys.stdin.isatty():
+        raise UsageError("no text: give it as an argument, with -f FILE, or pipe it in")
+    return read_file(args.file or "-").removesuffix("\n")
+
+
+def read_file(path: str) -> str:
+    """A file, or stdin where `path` is "-", as it is; TokenizerError if it is not UTF-8."""
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        name = "stdin" if path == "-" else path
+        raise TokenizerError(
+            f"{name}: expected a text in UTF-8, found byte 0x{data[error.start]:02x} at offset "
+            f"{error.start}"
+        ) from None
+
+
+def printable(text: str) -> str:
+    """The text in one line, control characters and the like as escapes: safe for a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

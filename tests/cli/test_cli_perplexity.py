@@ -1,0 +1,40 @@
+"""`smelt perplexity`: what the Engine measures."""
+
+import json
+
+import pytest
+
+from smelt import Engine
+
+TEXT = "the cat sat on the mat. " * 20
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "text"
+    path.write_text(TEXT)
+    return path
+
+
+def test_the_numbers_are_the_engine_s(smelt, model, file):
+    with Engine(model, kv_type="f32") as engine:
+        expected = engine.perplexity(TEXT, n_ctx=32)
+    arguments = ["perplexity", model, file, "--n-ctx", "32", "--kv-type", "f32"]
+    code, out, err = smelt(*arguments, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["perplexity"] == expected.value
+    assert report["stderr"] == expected.stderr
+    assert report["n_tokens"] == expected.n_tokens
+    assert report["n_ctx"] == 32
+    code, out, err = smelt(*arguments)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"perplexity {expected.value:.4f} ± {expected.stderr:.4f}, ")
+
+
+def test_a_text_that_is_too_short_is_one_line(smelt, model, file):
+    file.write_text("the")
+    code, out, err = smelt("perplexity", model, file, "--n-ctx", "256")
+    assert (code, out) == (1, "")
+    assert err.startswith("smelt: error: the text has ")
+    assert err.count("\n") == 1
