@@ -172,25 +172,36 @@ typedef struct {
     int (*poll)(void);
     int n_runs;
     struct timespec polled;
-    _Atomic int status;
+    int status;         /* written by thread 0 alone */
+    atomic_int stop_at; /* the op before which every thread leaves */
 } replay;
 
 enum { POLL_NANOSECONDS = 20000000 };
 
 /* Whether to go on, asked by thread 0 alone between two ops. */
-static void look_up(replay *r)
+static enum step_status look_up(replay *r)
 {
     struct timespec now;
-    if (__atomic_load_n(r->cancel, __ATOMIC_RELAXED)) {
-        r->status = STEP_CANCELLED;
-        return;
-    }
+    if (__atomic_load_n(r->cancel, __ATOMIC_RELAXED)) return STEP_CANCELLED;
     clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t passed = (int64_t)(now.tv_sec - r->polled.tv_sec) * 1000000000
                      + (now.tv_nsec - r->polled.tv_nsec);
-    if (passed < POLL_NANOSECONDS) return;
+    if (passed < POLL_NANOSECONDS) return STEP_OK;
     r->polled = now;
-    if (r->poll && r->poll()) r->status = STEP_INTERRUPTED;
+    return r->poll && r->poll() ? STEP_INTERRUPTED : STEP_OK;
+}
+
+/* Meets the other threads before op number `at`; returns whether to run it.
+ * The answer names an op, since a thread may ask for it only when thread 0, further on, has already
+ * decided to stop before a later op: with a plain flag it would leave one meeting too early. */
+static int go_on(replay *r, thread_pool *pool, int thread, int at)
+{
+    if (thread == 0) {
+        r->status = look_up(r);
+        if (r->status != STEP_OK) atomic_store(&r->stop_at, at);
+    }
+    pool_barrier(pool);
+    return at < atomic_load(&r->stop_at);
 }
 
 static void replay_ops(void *argument, int thread)
@@ -202,11 +213,7 @@ static void replay_ops(void *argument, int thread)
     work w = {p, r->step, r->kv, pool, thread, pool_threads(pool), p->runs, r->n_runs, NULL, NULL};
     for (int i = 0; i < p->n_ops; i++) {
         const op_record *op = &p->ops[i];
-        if (op->barrier) {
-            if (thread == 0) look_up(r);
-            pool_barrier(pool);
-            if (r->status != STEP_OK) return;
-        }
+        if (op->barrier && !go_on(r, pool, thread, i)) return;
         w.counter = &p->counters[i];
         w.scratch = scratch;
         r->device->kernels->ops[op->op](&w, op);
@@ -220,7 +227,8 @@ static int places_are_sound(const cpu_kv *kv, const step *s)
         if (s->positions[i] < 0 || s->sequences[i] < 0 || s->sequences[i] >= s->n_sequences) return 0;
         if (page >= s->max_pages) return 0;
         const int32_t *pages = s->page_table + (size_t)s->sequences[i] * (size_t)s->max_pages;
-        for (int j = i && s->sequences[i] == s->sequences[i - 1] ? page : 0; j <= page; j++)
+        int seen = i && s->sequences[i] == s->sequences[i - 1];
+        for (int j = seen ? s->positions[i - 1] / PAGE_TOKENS : 0; j <= page; j++)
             if (pages[j] < 0 || pages[j] >= kv->n_pages) return 0;
     }
     for (int i = 0; i < s->n_logits; i++)
@@ -262,7 +270,9 @@ int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *s
         return STEP_TOO_LARGE;
     if (!tokens_are_sound(program, step)) return STEP_BAD_TOKEN;
     if (!places_are_sound(kv, step)) return STEP_BAD_PLACE;
-    replay r = {device, program, kv, step, cancel, poll, find_runs(program, step), {0, 0}, STEP_OK};
+    replay r = {.device = device, .program = program, .kv = kv, .step = step, .cancel = cancel,
+                .poll = poll, .n_runs = find_runs(program, step), .status = STEP_OK};
+    atomic_init(&r.stop_at, program->n_ops);
     clock_gettime(CLOCK_MONOTONIC, &r.polled);
     for (int i = 0; i < program->n_ops; i++) atomic_init(&program->counters[i], 0);
     pool_run(device->pool, replay_ops, &r);

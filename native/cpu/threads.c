@@ -135,8 +135,10 @@ static void end_threads(thread_pool *pool, int n_started)
 
 static void pool_free(thread_pool *pool)
 {
-    counter_free(&pool->start);
-    counter_free(&pool->meeting);
+    if (!pool_forked(pool)) { /* glibc would wait for sleepers that did not come along */
+        counter_free(&pool->start);
+        counter_free(&pool->meeting);
+    }
     free(pool->threads);
     free(pool->workers);
     free(pool);

@@ -46,7 +46,11 @@ V_INLINE vf vf_load_bf16(const uint16_t *p)
     V_MAP_F(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
 }
 V_INLINE vf vf_from_vi(vi a) { V_MAP_F(vcvtq_f32_s32(a.x[i])); }
-V_INLINE vi vi_round(vf a) { V_MAP_I(vcvtnq_s32_f32(a.x[i])); }
+V_INLINE vi vi_round(vf a) /* by itself vcvtnq saturates, and makes 0 of a NaN */
+{
+    float32x4_t end = vdupq_n_f32(2147483648.0f);
+    V_MAP_I(vbslq_s32(vcaltq_f32(a.x[i], end), vcvtnq_s32_f32(a.x[i]), vdupq_n_s32(INT32_MIN)));
+}
 V_INLINE vf vf_round(vf a) { V_MAP_F(vrndnq_f32(a.x[i])); }
 V_INLINE vf vf_pow2(vi n)
 {
