@@ -35,12 +35,12 @@ typedef struct {
 } value_record;
 
 typedef struct {
-    const void *data;  /* [n_out, n_in], rows of whole blocks */
+    const void *data;  /* [n_out, n_in], rows of whole blocks, or as `packed` says */
     int64_t row_bytes;
     int32_t format;    /* enum format; FORMAT_F64 for a table of doubles */
     int32_t n_out;
     int32_t n_in;
-    int32_t reserved;
+    int32_t packed;    /* 1: in the device's own layout */
 } weight_record;
 
 enum { FORMAT_F64 = 1000 }; /* constants computed at load, not a tensor format of files */

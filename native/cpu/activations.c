@@ -17,7 +17,7 @@ void activations_place(activations *a, int n_tokens, int n_in, char *base)
         a->quantised[kind].d = (float *)(base + at);
         at += whole_lines(blocks * sizeof(float));
         a->quantised[kind].sums = (int16_t *)(base + at);
-        at += whole_lines((n / 16 + SUMS_READ) * sizeof(int16_t));
+        at += whole_lines(n / 16 * sizeof(int16_t));
     }
 }
 
@@ -27,6 +27,6 @@ size_t activations_bytes(int n_tokens, int n_in)
     for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)
         at += whole_lines(n * sizeof(int16_t))
               + whole_lines(n / (size_t)activation_block(kind) * sizeof(float))
-              + whole_lines((n / 16 + SUMS_READ) * sizeof(int16_t));
+              + whole_lines(n / 16 * sizeof(int16_t));
     return at;
 }

@@ -30,6 +30,12 @@ int cpu_isa_available(int isa);
 cpu_device *cpu_device_create(int isa, int n_threads);
 void cpu_device_destroy(cpu_device *device);
 
+/* Quantised matrices are packed at load (see packed.h): the bytes that takes, 0 for formats that
+ * stay as they are, and the packing itself, on all threads. `to` is 64-byte aligned. Returns 0, or
+ * -1 for a format that is not packed. */
+size_t cpu_packed_bytes(int format, int n_out, int n_in);
+int cpu_pack(cpu_device *device, const weight_record *from, void *to);
+
 typedef struct {
     const op_record *ops;
     const value_record *values;

@@ -5,17 +5,20 @@
 #include <stdatomic.h>
 
 #include "cpu/cpu.h"
+#include "cpu/packed.h"
 #include "cpu/threads.h"
 #include "formats/formats.h"
 
-enum { UNIT_ROWS = 16 }; /* output rows that one thread computes at a time: one vector of rows */
+enum { UNIT_ROWS = GROUP_ROWS }; /* output rows that one thread computes at a time */
+
+thread_pool *cpu_device_pool(cpu_device *device);
 
 /* Activations for a matmul, in the forms its weights' formats ask for.
  * A quantised row is cut into blocks of 32 or 256; x = d * q with |q| <= 2047, so that the
  * dot product with a block of any format fits an int32 exactly (see docs/kernels.md).
  */
 enum activation { ACTIVATION_F32, ACTIVATION_Q32, ACTIVATION_Q256, ACTIVATION_KINDS };
-enum { ACTIVATION_MAX = 2047, SUMS_READ = 32 /* int16 that a kernel reads from any sum on */ };
+enum { ACTIVATION_MAX = 2047 };
 
 static inline int activation_block(enum activation kind)
 {
@@ -44,7 +47,7 @@ typedef struct {
     struct {
         int16_t *q;    /* [n_in / block, n_tokens, block] */
         float *d;      /* [n_in / block, n_tokens] */
-        int16_t *sums; /* [n_in / block, n_tokens, block / 16], of q; SUMS_READ more are there */
+        int16_t *sums; /* [n_in / block, n_tokens, block / 16], of q */
     } quantised[ACTIVATION_KINDS];
 } activations;
 

@@ -50,6 +50,8 @@ void cpu_device_destroy(cpu_device *device)
     free(device);
 }
 
+thread_pool *cpu_device_pool(cpu_device *device) { return device->pool; }
+
 static int within(int index, int count) { return index >= -1 && index < count; }
 
 /* Every index of a record within its table: what a kernel follows without looking. */
@@ -62,11 +64,14 @@ static int record_is_sound(const program_tables *t, const op_record *op)
     return sound;
 }
 
-static int weight_is_sound(const weight_record *w)
+/* embed reads rows of the file; every other op wants quantised matrices packed. */
+static int weight_is_sound(const weight_record *w, int op)
 {
     if (w->format == FORMAT_F64) return w->data != NULL;
     if (w->format < 0 || w->format >= FORMAT_COUNT || !w->data) return 0;
-    return w->n_in % format_of(w->format)->block_weights == 0;
+    int quantised = cpu_packed_bytes(w->format, w->n_out, w->n_in) > 0;
+    return w->n_in % format_of(w->format)->block_weights == 0
+           && w->packed == (quantised && op != OP_embed);
 }
 
 typedef struct {
@@ -114,7 +119,8 @@ cpu_program *cpu_program_create(cpu_device *device, const program_tables *t, int
     for (int i = 0; i < t->n_ops; i++) {
         int sound = record_is_sound(t, &t->ops[i]);
         for (int j = 0; sound && j < RECORD_WEIGHTS; j++)
-            if (t->ops[i].weights[j] >= 0) sound = weight_is_sound(&t->weights[t->ops[i].weights[j]]);
+            if (t->ops[i].weights[j] >= 0)
+                sound = weight_is_sound(&t->weights[t->ops[i].weights[j]], t->ops[i].op);
         if (sound) continue;
         *bad_op = i;
         return NULL;

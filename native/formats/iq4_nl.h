@@ -17,25 +17,27 @@ typedef struct {
 } block_iq4_nl;
 static_assert(sizeof(block_iq4_nl) == BLOCK_BYTES_IQ4_NL, "block of IQ4_NL");
 
+enum {
+    CODE_BITS_iq4_nl = 4,
+    CODE_OFFSET_iq4_nl = IQ4_OFFSET,
+    SUB_BLOCK_iq4_nl = 32,
+    MINS_iq4_nl = NO_MINS,
+};
+
+static inline void fields_iq4_nl(const block_iq4_nl *block, block_fields *f)
+{
+    unpack_planes(block->qs, 16, 16, 4, f->codes);
+    f->d = block->d;
+}
+
 static inline void decode_iq4_nl(const block_iq4_nl *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    uint8_t q[32];
+    block_fields f;
+    fields_iq4_nl(block, &f);
+    const float d = f16_to_f32(f.d);
 
-    unpack_planes(block->qs, 16, 16, 4, q);
     for (int i = 0; i < 32; i++)
-        y[i] = d * (float)iq4_values[q[i]];
+        y[i] = d * (float)iq4_values[f.codes[i]];
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_iq4_nl = 0 };
-V_INLINE block_scales codes_iq4_nl(const void *p, vh *w, vh *mins)
-{
-    const block_iq4_nl *block = p;
-    (void)mins;
-    w[0] = vh_lookup(iq4_values, vh_load_nibbles(block->qs));
-    return (block_scales){v_f16(block->d), 0.0f};
-}
-#endif
 
 #endif

@@ -22,36 +22,36 @@ typedef struct {
 } block_iq4_xs;
 static_assert(sizeof(block_iq4_xs) == BLOCK_BYTES_IQ4_XS, "block of IQ4_XS");
 
+enum {
+    CODE_BITS_iq4_xs = 4,
+    CODE_OFFSET_iq4_xs = IQ4_OFFSET,
+    SUB_BLOCK_iq4_xs = 32,
+    MINS_iq4_xs = NO_MINS,
+};
+
+static inline void fields_iq4_xs(const block_iq4_xs *block, block_fields *f)
+{
+    uint8_t low_scales[8], high_scales[8];
+
+    unpack_planes(block->qs, 128, 16, 4, f->codes);
+    unpack_planes(block->scales_l, 4, 1, 4, low_scales);
+    unpack_planes(block->scales_h, 2, 1, 2, high_scales);
+    for (int j = 0; j < 8; j++)
+        f->scales[j] = (int8_t)((low_scales[j] | high_scales[j] << 4) - 32);
+    f->d = block->d;
+}
+
 static inline void decode_iq4_xs(const block_iq4_xs *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    uint8_t q[256], scale_low[8], scale_high[8];
+    block_fields f;
+    fields_iq4_xs(block, &f);
+    const float d = f16_to_f32(f.d);
 
-    unpack_planes(block->qs, 128, 16, 4, q);
-    unpack_planes(block->scales_l, 4, 1, 4, scale_low);
-    unpack_planes(block->scales_h, 2, 1, 2, scale_high);
     for (int j = 0; j < 8; j++) {
-        const float scale = d * (float)((scale_low[j] | scale_high[j] << 4) - 32);
+        const float scale = d * (float)f.scales[j];
         for (int i = 32 * j; i < 32 * j + 32; i++)
-            y[i] = scale * (float)iq4_values[q[i]];
+            y[i] = scale * (float)iq4_values[f.codes[i]];
     }
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_iq4_xs = 0 };
-V_INLINE block_scales codes_iq4_xs(const void *p, vh *w, vh *mins)
-{
-    const block_iq4_xs *block = p;
-    uint8_t low[8], high[8];
-    (void)mins;
-    unpack_planes(block->scales_l, 4, 1, 4, low);
-    unpack_planes(block->scales_h, 2, 1, 2, high);
-    for (int j = 0; j < 8; j++) {
-        vh scale = vh_set((int16_t)((low[j] | high[j] << 4) - 32));
-        w[j] = vh_mul(vh_lookup(iq4_values, vh_load_nibbles(block->qs + 16 * j)), scale);
-    }
-    return (block_scales){v_f16(block->d), 0.0f};
-}
-#endif
 
 #endif

@@ -47,12 +47,12 @@ static inline void unpack_planes(const uint8_t *packed, int n_bytes, int width, 
  *
  * Layout: get_scale_min_k4 of ggml-quants.c.
  */
-static inline void unpack_scales_mins(const uint8_t packed[12], uint8_t scales[8], uint8_t mins[8])
+static inline void unpack_scales_mins(const uint8_t packed[12], int8_t *scales, uint8_t *mins)
 {
     for (int j = 0; j < 4; j++) {
-        scales[j] = packed[j] & 63;
+        scales[j] = (int8_t)(packed[j] & 63);
         mins[j] = packed[j + 4] & 63;
-        scales[j + 4] = (uint8_t)((packed[j + 8] & 15) | packed[j] >> 6 << 4);
+        scales[j + 4] = (int8_t)((packed[j + 8] & 15) | packed[j] >> 6 << 4);
         mins[j + 4] = (uint8_t)(packed[j + 8] >> 4 | packed[j + 4] >> 6 << 4);
     }
 }
@@ -60,30 +60,34 @@ static inline void unpack_scales_mins(const uint8_t packed[12], uint8_t scales[8
 /* The sixteen levels of IQ4_NL and IQ4_XS, dense around zero as weights are.
  * Source: kvalues_iq4nl of ggml-common.h.
  */
-static const int8_t iq4_values[16] = {
-    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-};
+#define IQ4_LEVELS(X) \
+    X(-127) X(-104) X(-83) X(-65) X(-49) X(-35) X(-22) X(-10) \
+    X(1) X(13) X(25) X(38) X(53) X(69) X(89) X(113)
+#define IQ4_AS_IS(level) level,
+static const int8_t iq4_values[16] = {IQ4_LEVELS(IQ4_AS_IS)};
 
-#ifdef V_SIMD
-/* What a quantised format's codes_<name> gives the matmul kernels (cpu/kernels/matmul_quantised.h):
- * the block's int16 codes with the sub-block scales multiplied in, 32 a vector, in the order of the
- * weights; the minima of its 16-weight sub-blocks in lanes 0..15 of *mins, zero above, where
- * HAS_MINS_<name>; and the floats of
- *     weight = scale * code - min_scale * min
+enum { IQ4_OFFSET = 127 }; /* a code of the formats that index iq4_values counts from there */
+
+/* One block taken apart, the same way for every quantised format:
+ *     weight = d scale (code - CODE_OFFSET)  - m min     MINS_SUBTRACTED: K-quants
+ *                                            + m         MIN_ADDED: Q4_1, Q5_1
+ * with one scale and minimum for SUB_BLOCK weights; blocks of 32 have neither (scale = 1). A code
+ * of CODE_BITS bits is unsigned, but for Q8_0's; that of IQ4 is an index into iq4_values.
  */
 typedef struct {
-    float scale, min_scale;
-} block_scales;
+    uint8_t codes[256];
+    int8_t scales[16];
+    uint8_t mins[16];
+    uint16_t d, m; /* halves */
+} block_fields;
 
-/* A block of 32 with one minimum: both of its sub-blocks count it once. */
-static const uint8_t minima_of_one[16] = {1, 1};
+enum { NO_MINS, MINS_SUBTRACTED, MIN_ADDED };
 
-V_INLINE vh minima_of_32(const uint8_t m[8]) /* one minimum for every two sub-blocks of 16 */
+/* Adds upper bits to codes of `bits` bits. */
+static inline void put_above(uint8_t *codes, const uint8_t *upper, int n, int bits)
 {
-    uint8_t twice[16];
-    for (int i = 0; i < 16; i++) twice[i] = m[i / 2];
-    return vh_load_u8_half(twice);
+    for (int i = 0; i < n; i++)
+        codes[i] = (uint8_t)(codes[i] | upper[i] << bits);
 }
-#endif
 
 #endif

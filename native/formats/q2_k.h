@@ -21,38 +21,37 @@ typedef struct {
 } block_q2_k;
 static_assert(sizeof(block_q2_k) == BLOCK_BYTES_Q2_K, "block of Q2_K");
 
+enum {
+    CODE_BITS_q2_k = 2,
+    CODE_OFFSET_q2_k = 0,
+    SUB_BLOCK_q2_k = 16,
+    MINS_q2_k = MINS_SUBTRACTED,
+};
+
+static inline void fields_q2_k(const block_q2_k *block, block_fields *f)
+{
+    unpack_planes(block->qs, 64, 32, 2, f->codes);
+    for (int j = 0; j < 16; j++) {
+        f->scales[j] = (int8_t)(block->scales[j] & 15);
+        f->mins[j] = block->scales[j] >> 4;
+    }
+    f->d = block->d;
+    f->m = block->dmin;
+}
+
 static inline void decode_q2_k(const block_q2_k *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    const float dmin = f16_to_f32(block->dmin);
-    uint8_t q[256];
+    block_fields f;
+    fields_q2_k(block, &f);
+    const float d = f16_to_f32(f.d);
+    const float dmin = f16_to_f32(f.m);
 
-    unpack_planes(block->qs, 64, 32, 2, q);
     for (int j = 0; j < 16; j++) {
-        const float scale = d * (float)(block->scales[j] & 15);
-        const float min = dmin * (float)(block->scales[j] >> 4);
+        const float scale = d * (float)f.scales[j];
+        const float min = dmin * (float)f.mins[j];
         for (int i = 16 * j; i < 16 * j + 16; i++)
-            y[i] = scale * (float)q[i] - min;
+            y[i] = scale * (float)f.codes[i] - min;
     }
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q2_k = 1 };
-V_INLINE block_scales codes_q2_k(const void *p, vh *w, vh *mins)
-{
-    const block_q2_k *block = p;
-    for (int half = 0; half < 2; half++) {
-        vh q = vh_load_u8(block->qs + 32 * half);
-        const uint8_t *s = block->scales + 8 * half;
-        for (int j = 0; j < 4; j++) {
-            vh scale = vh_set2(s[2 * j] & 15, s[2 * j + 1] & 15);
-            w[4 * half + j] = vh_mul(vh_and(q, vh_set(3)), scale);
-            q = vh_srl(q, 2);
-        }
-    }
-    *mins = vh_srl(vh_load_u8_half(block->scales), 4);
-    return (block_scales){v_f16(block->d), v_f16(block->dmin)};
-}
-#endif
 
 #endif

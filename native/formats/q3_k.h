@@ -23,46 +23,38 @@ typedef struct {
 } block_q3_k;
 static_assert(sizeof(block_q3_k) == BLOCK_BYTES_Q3_K, "block of Q3_K");
 
+enum {
+    CODE_BITS_q3_k = 3,
+    CODE_OFFSET_q3_k = 4,
+    SUB_BLOCK_q3_k = 16,
+    MINS_q3_k = NO_MINS,
+};
+
+static inline void fields_q3_k(const block_q3_k *block, block_fields *f)
+{
+    uint8_t high[256], low_scales[16], high_scales[16];
+
+    unpack_planes(block->qs, 64, 32, 2, f->codes);
+    unpack_planes(block->hmask, 32, 32, 1, high);
+    put_above(f->codes, high, 256, 2);
+    unpack_planes(block->scales, 8, 8, 4, low_scales);
+    unpack_planes(block->scales + 8, 4, 4, 2, high_scales);
+    for (int j = 0; j < 16; j++)
+        f->scales[j] = (int8_t)((low_scales[j] | high_scales[j] << 4) - 32);
+    f->d = block->d;
+}
+
 static inline void decode_q3_k(const block_q3_k *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    uint8_t low[256], high[256], scale_low[16], scale_high[16];
+    block_fields f;
+    fields_q3_k(block, &f);
+    const float d = f16_to_f32(f.d);
 
-    unpack_planes(block->qs, 64, 32, 2, low);
-    unpack_planes(block->hmask, 32, 32, 1, high);
-    unpack_planes(block->scales, 8, 8, 4, scale_low);
-    unpack_planes(block->scales + 8, 4, 4, 2, scale_high);
     for (int j = 0; j < 16; j++) {
-        const float scale = d * (float)((scale_low[j] | scale_high[j] << 4) - 32);
+        const float scale = d * (float)f.scales[j];
         for (int i = 16 * j; i < 16 * j + 16; i++)
-            y[i] = scale * (float)((low[i] | high[i] << 2) - 4);
+            y[i] = scale * (float)(f.codes[i] - 4);
     }
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q3_k = 0 };
-V_INLINE block_scales codes_q3_k(const void *p, vh *w, vh *mins)
-{
-    const block_q3_k *block = p;
-    uint8_t low[16], high[16];
-    (void)mins;
-    unpack_planes(block->scales, 8, 8, 4, low);
-    unpack_planes(block->scales + 8, 4, 4, 2, high);
-    vh third = vh_sll(vh_load_u8(block->hmask), 2);
-    for (int half = 0; half < 2; half++) {
-        vh q = vh_load_u8(block->qs + 32 * half);
-        for (int j = 0; j < 4; j++) {
-            int s = 8 * half + 2 * j;
-            vh scale = vh_set2((int16_t)((low[s] | high[s] << 4) - 32),
-                               (int16_t)((low[s + 1] | high[s + 1] << 4) - 32));
-            vh code = vh_or(vh_and(q, vh_set(3)), vh_and(third, vh_set(4)));
-            w[4 * half + j] = vh_mul(vh_sub(code, vh_set(4)), scale);
-            q = vh_srl(q, 2);
-            third = vh_srl(third, 1);
-        }
-    }
-    return (block_scales){v_f16(block->d), 0.0f};
-}
-#endif
 
 #endif

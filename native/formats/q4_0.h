@@ -17,25 +17,27 @@ typedef struct {
 } block_q4_0;
 static_assert(sizeof(block_q4_0) == BLOCK_BYTES_Q4_0, "block of Q4_0");
 
+enum {
+    CODE_BITS_q4_0 = 4,
+    CODE_OFFSET_q4_0 = 8,
+    SUB_BLOCK_q4_0 = 32,
+    MINS_q4_0 = NO_MINS,
+};
+
+static inline void fields_q4_0(const block_q4_0 *block, block_fields *f)
+{
+    unpack_planes(block->qs, 16, 16, 4, f->codes);
+    f->d = block->d;
+}
+
 static inline void decode_q4_0(const block_q4_0 *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    uint8_t q[32];
+    block_fields f;
+    fields_q4_0(block, &f);
+    const float d = f16_to_f32(f.d);
 
-    unpack_planes(block->qs, 16, 16, 4, q);
     for (int i = 0; i < 32; i++)
-        y[i] = d * (float)(q[i] - 8);
+        y[i] = d * (float)(f.codes[i] - 8);
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q4_0 = 0 };
-V_INLINE block_scales codes_q4_0(const void *p, vh *w, vh *mins)
-{
-    const block_q4_0 *block = p;
-    (void)mins;
-    w[0] = vh_sub(vh_load_nibbles(block->qs), vh_set(8));
-    return (block_scales){v_f16(block->d), 0.0f};
-}
-#endif
 
 #endif

@@ -18,26 +18,29 @@ typedef struct {
 } block_q4_1;
 static_assert(sizeof(block_q4_1) == BLOCK_BYTES_Q4_1, "block of Q4_1");
 
+enum {
+    CODE_BITS_q4_1 = 4,
+    CODE_OFFSET_q4_1 = 0,
+    SUB_BLOCK_q4_1 = 32,
+    MINS_q4_1 = MIN_ADDED,
+};
+
+static inline void fields_q4_1(const block_q4_1 *block, block_fields *f)
+{
+    unpack_planes(block->qs, 16, 16, 4, f->codes);
+    f->d = block->d;
+    f->m = block->m;
+}
+
 static inline void decode_q4_1(const block_q4_1 *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    const float m = f16_to_f32(block->m);
-    uint8_t q[32];
+    block_fields f;
+    fields_q4_1(block, &f);
+    const float d = f16_to_f32(f.d);
+    const float m = f16_to_f32(f.m);
 
-    unpack_planes(block->qs, 16, 16, 4, q);
     for (int i = 0; i < 32; i++)
-        y[i] = d * (float)q[i] + m;
+        y[i] = d * (float)f.codes[i] + m;
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q4_1 = 1 };
-V_INLINE block_scales codes_q4_1(const void *p, vh *w, vh *mins)
-{
-    const block_q4_1 *block = p;
-    w[0] = vh_load_nibbles(block->qs);
-    *mins = vh_load_u8_half(minima_of_one);
-    return (block_scales){v_f16(block->d), -v_f16(block->m)};
-}
-#endif
 
 #endif

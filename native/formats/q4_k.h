@@ -21,37 +21,34 @@ typedef struct {
 } block_q4_k;
 static_assert(sizeof(block_q4_k) == BLOCK_BYTES_Q4_K, "block of Q4_K");
 
+enum {
+    CODE_BITS_q4_k = 4,
+    CODE_OFFSET_q4_k = 0,
+    SUB_BLOCK_q4_k = 32,
+    MINS_q4_k = MINS_SUBTRACTED,
+};
+
+static inline void fields_q4_k(const block_q4_k *block, block_fields *f)
+{
+    unpack_planes(block->qs, 128, 32, 4, f->codes);
+    unpack_scales_mins(block->scales, f->scales, f->mins);
+    f->d = block->d;
+    f->m = block->dmin;
+}
+
 static inline void decode_q4_k(const block_q4_k *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    const float dmin = f16_to_f32(block->dmin);
-    uint8_t q[256], scales[8], mins[8];
+    block_fields f;
+    fields_q4_k(block, &f);
+    const float d = f16_to_f32(f.d);
+    const float dmin = f16_to_f32(f.m);
 
-    unpack_planes(block->qs, 128, 32, 4, q);
-    unpack_scales_mins(block->scales, scales, mins);
     for (int j = 0; j < 8; j++) {
-        const float scale = d * (float)scales[j];
-        const float min = dmin * (float)mins[j];
+        const float scale = d * (float)f.scales[j];
+        const float min = dmin * (float)f.mins[j];
         for (int i = 32 * j; i < 32 * j + 32; i++)
-            y[i] = scale * (float)q[i] - min;
+            y[i] = scale * (float)f.codes[i] - min;
     }
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q4_k = 1 };
-V_INLINE block_scales codes_q4_k(const void *p, vh *w, vh *mins)
-{
-    const block_q4_k *block = p;
-    uint8_t scales[8], m[8];
-    unpack_scales_mins(block->scales, scales, m);
-    for (int j = 0; j < 8; j += 2) {
-        vh q = vh_load_u8(block->qs + 16 * j);
-        w[j] = vh_mul(vh_and(q, vh_set(15)), vh_set(scales[j]));
-        w[j + 1] = vh_mul(vh_srl(q, 4), vh_set(scales[j + 1]));
-    }
-    *mins = minima_of_32(m);
-    return (block_scales){v_f16(block->d), v_f16(block->dmin)};
-}
-#endif
 
 #endif

@@ -19,28 +19,31 @@ typedef struct {
 } block_q5_0;
 static_assert(sizeof(block_q5_0) == BLOCK_BYTES_Q5_0, "block of Q5_0");
 
+enum {
+    CODE_BITS_q5_0 = 5,
+    CODE_OFFSET_q5_0 = 16,
+    SUB_BLOCK_q5_0 = 32,
+    MINS_q5_0 = NO_MINS,
+};
+
+static inline void fields_q5_0(const block_q5_0 *block, block_fields *f)
+{
+    uint8_t high[32];
+
+    unpack_planes(block->qs, 16, 16, 4, f->codes);
+    unpack_planes(block->qh, 4, 1, 1, high);
+    put_above(f->codes, high, 32, 4);
+    f->d = block->d;
+}
+
 static inline void decode_q5_0(const block_q5_0 *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    uint8_t low[32], high[32];
+    block_fields f;
+    fields_q5_0(block, &f);
+    const float d = f16_to_f32(f.d);
 
-    unpack_planes(block->qs, 16, 16, 4, low);
-    unpack_planes(block->qh, 4, 1, 1, high);
     for (int i = 0; i < 32; i++)
-        y[i] = d * (float)((low[i] | high[i] << 4) - 16);
+        y[i] = d * (float)(f.codes[i] - 16);
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q5_0 = 0 };
-V_INLINE block_scales codes_q5_0(const void *p, vh *w, vh *mins)
-{
-    const block_q5_0 *block = p;
-    uint32_t fifth;
-    (void)mins;
-    memcpy(&fifth, block->qh, sizeof fifth);
-    w[0] = vh_sub(vh_or(vh_load_nibbles(block->qs), vh_bits(fifth, 16)), vh_set(16));
-    return (block_scales){v_f16(block->d), 0.0f};
-}
-#endif
 
 #endif

@@ -20,29 +20,33 @@ typedef struct {
 } block_q5_1;
 static_assert(sizeof(block_q5_1) == BLOCK_BYTES_Q5_1, "block of Q5_1");
 
+enum {
+    CODE_BITS_q5_1 = 5,
+    CODE_OFFSET_q5_1 = 0,
+    SUB_BLOCK_q5_1 = 32,
+    MINS_q5_1 = MIN_ADDED,
+};
+
+static inline void fields_q5_1(const block_q5_1 *block, block_fields *f)
+{
+    uint8_t high[32];
+
+    unpack_planes(block->qs, 16, 16, 4, f->codes);
+    unpack_planes(block->qh, 4, 1, 1, high);
+    put_above(f->codes, high, 32, 4);
+    f->d = block->d;
+    f->m = block->m;
+}
+
 static inline void decode_q5_1(const block_q5_1 *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    const float m = f16_to_f32(block->m);
-    uint8_t low[32], high[32];
+    block_fields f;
+    fields_q5_1(block, &f);
+    const float d = f16_to_f32(f.d);
+    const float m = f16_to_f32(f.m);
 
-    unpack_planes(block->qs, 16, 16, 4, low);
-    unpack_planes(block->qh, 4, 1, 1, high);
     for (int i = 0; i < 32; i++)
-        y[i] = d * (float)(low[i] | high[i] << 4) + m;
+        y[i] = d * (float)f.codes[i] + m;
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q5_1 = 1 };
-V_INLINE block_scales codes_q5_1(const void *p, vh *w, vh *mins)
-{
-    const block_q5_1 *block = p;
-    uint32_t fifth;
-    memcpy(&fifth, block->qh, sizeof fifth);
-    w[0] = vh_or(vh_load_nibbles(block->qs), vh_bits(fifth, 16));
-    *mins = vh_load_u8_half(minima_of_one);
-    return (block_scales){v_f16(block->d), -v_f16(block->m)};
-}
-#endif
 
 #endif

@@ -21,42 +21,35 @@ typedef struct {
 } block_q6_k;
 static_assert(sizeof(block_q6_k) == BLOCK_BYTES_Q6_K, "block of Q6_K");
 
+enum {
+    CODE_BITS_q6_k = 6,
+    CODE_OFFSET_q6_k = 32,
+    SUB_BLOCK_q6_k = 16,
+    MINS_q6_k = NO_MINS,
+};
+
+static inline void fields_q6_k(const block_q6_k *block, block_fields *f)
+{
+    uint8_t high[256];
+
+    unpack_planes(block->ql, 128, 64, 4, f->codes);
+    unpack_planes(block->qh, 64, 32, 2, high);
+    put_above(f->codes, high, 256, 4);
+    memcpy(f->scales, block->scales, 16);
+    f->d = block->d;
+}
+
 static inline void decode_q6_k(const block_q6_k *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
-    uint8_t low[256], high[256];
+    block_fields f;
+    fields_q6_k(block, &f);
+    const float d = f16_to_f32(f.d);
 
-    unpack_planes(block->ql, 128, 64, 4, low);
-    unpack_planes(block->qh, 64, 32, 2, high);
     for (int j = 0; j < 16; j++) {
-        const float scale = d * (float)block->scales[j];
+        const float scale = d * (float)f.scales[j];
         for (int i = 16 * j; i < 16 * j + 16; i++)
-            y[i] = scale * (float)((low[i] | high[i] << 4) - 32);
+            y[i] = scale * (float)(f.codes[i] - 32);
     }
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q6_k = 0 };
-V_INLINE block_scales codes_q6_k(const void *p, vh *w, vh *mins)
-{
-    const block_q6_k *block = p;
-    (void)mins;
-    for (int half = 0; half < 2; half++) {
-        const uint8_t *ql = block->ql + 64 * half;
-        const int8_t *s = block->scales + 8 * half;
-        vh a = vh_load_u8(ql), b = vh_load_u8(ql + 32), high = vh_load_u8(block->qh + 32 * half);
-        vh nibble = vh_set(15), upper = vh_set(48), centre = vh_set(32);
-        vh q[4] = {
-            vh_or(vh_and(a, nibble), vh_and(vh_sll(high, 4), upper)),
-            vh_or(vh_and(b, nibble), vh_and(vh_sll(high, 2), upper)),
-            vh_or(vh_srl(a, 4), vh_and(high, upper)),
-            vh_or(vh_srl(b, 4), vh_and(vh_srl(high, 2), upper)),
-        };
-        for (int j = 0; j < 4; j++)
-            w[4 * half + j] = vh_mul(vh_sub(q[j], centre), vh_set2(s[2 * j], s[2 * j + 1]));
-    }
-    return (block_scales){v_f16(block->d), 0.0f};
-}
-#endif
 
 #endif

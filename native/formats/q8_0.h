@@ -16,23 +16,27 @@ typedef struct {
 } block_q8_0;
 static_assert(sizeof(block_q8_0) == BLOCK_BYTES_Q8_0, "block of Q8_0");
 
+enum {
+    CODE_BITS_q8_0 = 8,
+    CODE_OFFSET_q8_0 = 0,
+    SUB_BLOCK_q8_0 = 32,
+    MINS_q8_0 = NO_MINS,
+};
+
+static inline void fields_q8_0(const block_q8_0 *block, block_fields *f)
+{
+    memcpy(f->codes, block->qs, 32);
+    f->d = block->d;
+}
+
 static inline void decode_q8_0(const block_q8_0 *block, float *y)
 {
-    const float d = f16_to_f32(block->d);
+    block_fields f;
+    fields_q8_0(block, &f);
+    const float d = f16_to_f32(f.d);
 
     for (int i = 0; i < 32; i++)
-        y[i] = d * (float)block->qs[i];
+        y[i] = d * (float)(int8_t)f.codes[i];
 }
-
-#ifdef V_SIMD
-enum { HAS_MINS_q8_0 = 0 };
-V_INLINE block_scales codes_q8_0(const void *p, vh *w, vh *mins)
-{
-    const block_q8_0 *block = p;
-    (void)mins;
-    w[0] = vh_load_i8(block->qs);
-    return (block_scales){v_f16(block->d), 0.0f};
-}
-#endif
 
 #endif

@@ -90,6 +90,8 @@ cdef extern from "cpu/cpu.h" nogil:
     int cpu_isa_available(int isa)
     cpu_device *cpu_device_create(int isa, int n_threads)
     void cpu_device_destroy(cpu_device *device)
+    size_t cpu_packed_bytes(int fmt, int n_out, int n_in)
+    int cpu_pack(cpu_device *device, const weight_record *source, void *to)
     cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op)
     void cpu_program_destroy(cpu_program *program)
     const float *cpu_program_value(const cpu_program *program, int value)
@@ -141,6 +143,11 @@ def known_instruction_sets():
     return [cpu_isa_name(i).decode("ascii") for i in range(cpu_isa_count())]
 
 
+def packed_bytes(int fmt, int n_out, int n_in):
+    """Bytes of a packed matrix; 0 for formats that are used as they are."""
+    return cpu_packed_bytes(fmt, n_out, n_in)
+
+
 cdef int poll() noexcept with gil:
     return PyErr_CheckSignals()
 
@@ -168,6 +175,16 @@ cdef class Device:
     def cancel(self, bint wanted):
         """Asks a running step to stop between two ops, or takes that back."""
         self.cancelled = wanted
+
+    def pack(self, uintptr_t weight_record_address, uintptr_t to):
+        """Packs a matrix into memory of packed_bytes() bytes, on all threads."""
+        cdef const weight_record *source = <const weight_record *>weight_record_address
+        cdef cpu_device *handle = self.handle
+        cdef int status
+        with nogil:
+            status = cpu_pack(handle, source, <void *>to)
+        if status:
+            raise ValueError("this format is not packed")
 
 
 cdef class Program:

@@ -51,6 +51,15 @@ class Tensor:
     offset: int
     """Of the data, in bytes from the start of `file`."""
 
+    def forget(self) -> None:
+        """Let the tensor's pages leave memory; a later look reads them from the file again."""
+        mapping: object = self.data
+        while not isinstance(mapping, mmap.mmap):
+            mapping = mapping.obj if isinstance(mapping, memoryview) else mapping.base  # type: ignore[attr-defined]
+        if hasattr(mmap, "MADV_DONTNEED") and self.nbytes:
+            start = self.offset // mmap.PAGESIZE * mmap.PAGESIZE
+            mapping.madvise(mmap.MADV_DONTNEED, start, self.offset + self.nbytes - start)
+
 
 class GGUFFile:
     """A GGUF model, memory-mapped: `metadata`, and `tensors` in the order of the file.

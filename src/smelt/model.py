@@ -37,7 +37,7 @@ class Model:
             metadata, {name: tensor.shape for name, tensor in tensors.items()}
         )
         self.weights: Mapping[str, Weight] = {
-            name: Weight(name, tensor.shape, tensor.format, tensor.data)
+            name: Weight(name, tensor.shape, tensor.format, tensor.data, tensor.forget)
             for name, tensor in tensors.items()
         }
 

@@ -13,3 +13,10 @@
 #endif
 
 #define V_INLINE static inline __attribute__((always_inline))
+
+/* A loop whose index selects shifts and registers: it has to disappear. */
+#if defined(__clang__)
+#define V_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define V_UNROLL _Pragma("GCC unroll 256")
+#endif

@@ -15,14 +15,14 @@ typedef void unit_function(const weight_record *weight, const activations *a, in
     {                                                                                              \
         float_unit(load_##name, element_##name, bytes, weight, a, first_row, n_rows, y);           \
     }
-#define UNIT_QUANTISED(name, block_weights, bytes)                                                 \
+#define UNIT_QUANTISED(name, size)                                                                 \
     UNIT_SIGNATURE(name)                                                                           \
     {                                                                                              \
-        quantised_unit(codes_##name, block_weights / 32, HAS_MINS_##name, weight, a, first_row,    \
-                       n_rows, bytes, y);                                                          \
+        (void)n_rows; /* a group always has 16 */                                                  \
+        quantised_unit(TRAITS_##size(name), weight, a, first_row, y);                              \
     }
-#define UNIT_32(name, bytes) UNIT_QUANTISED(name, 32, bytes)
-#define UNIT_256(name, bytes) UNIT_QUANTISED(name, 256, bytes)
+#define UNIT_32(name, bytes) UNIT_QUANTISED(name, 32)
+#define UNIT_256(name, bytes) UNIT_QUANTISED(name, 256)
 #define FORMAT(name, NAME, gguf_type, block_weights, bytes) UNIT_##block_weights(name, bytes)
 #include "formats.def"
 

@@ -8,6 +8,7 @@ typedef struct { __m256i a, b; } vi;
 typedef struct { __m256i a, b; } vh;
 
 #define V_TILE_TOKENS 4
+#define V_DOT_TOKENS 2
 
 #define V_EACH_F(a_, b_) ((vf){(a_), (b_)})
 #define V_EACH_I(a_, b_) ((vi){(a_), (b_)})
@@ -87,11 +88,14 @@ V_INLINE float vf_maximum(vf x)
 
 V_INLINE vi vi_set(int32_t x) { return V_EACH_I(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
 V_INLINE vi vi_zero(void) { return vi_set(0); }
-V_INLINE vi vi_load(const int32_t *p) { return V_EACH_I(V_M256(p), V_M256(p + 8)); }
-V_INLINE void vi_store(int32_t *p, vi x)
+V_INLINE vi vi_load_i8(const int8_t *p)
 {
-    _mm256_storeu_si256((__m256i *)p, x.a);
-    _mm256_storeu_si256((__m256i *)(p + 8), x.b);
+    __m128i bytes = V_M128(p);
+    return V_EACH_I(_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
+}
+V_INLINE vi vi_mul(vi x, vi y)
+{
+    return V_EACH_I(_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b));
 }
 V_INLINE vi vi_add(vi x, vi y)
 {
@@ -112,26 +116,21 @@ V_INLINE void vh_store(int16_t *p, vh x)
     _mm256_storeu_si256((__m256i *)(p + 16), x.b);
 }
 V_INLINE vh vh_set(int16_t x) { return V_EACH_H(_mm256_set1_epi16(x), _mm256_set1_epi16(x)); }
-V_INLINE vh vh_set2(int16_t low, int16_t high)
-{
-    return V_EACH_H(_mm256_set1_epi16(low), _mm256_set1_epi16(high));
-}
 V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     return V_EACH_H(_mm256_cvtepu8_epi16(V_M128(p)), _mm256_cvtepu8_epi16(V_M128(p + 16)));
 }
-V_INLINE vh vh_load_i8(const int8_t *p)
+V_INLINE vh vh_load_u8_twice(const uint8_t *p)
 {
-    return V_EACH_H(_mm256_cvtepi8_epi16(V_M128(p)), _mm256_cvtepi8_epi16(V_M128(p + 16)));
+    __m128i once = V_M128(p);
+    return V_EACH_H(_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(once, once)),
+                    _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(once, once)));
 }
-V_INLINE vh vh_load_u8_half(const uint8_t *p)
+V_INLINE vh vh_load_i8_twice(const int8_t *p)
 {
-    return V_EACH_H(_mm256_cvtepu8_epi16(V_M128(p)), _mm256_setzero_si256());
-}
-V_INLINE vh vh_load_nibbles(const uint8_t *p)
-{
-    __m256i bytes = _mm256_cvtepu8_epi16(V_M128(p));
-    return V_EACH_H(_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4));
+    __m128i once = V_M128(p);
+    return V_EACH_H(_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(once, once)),
+                    _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(once, once)));
 }
 V_INLINE vh vh_and(vh x, vh y)
 {
@@ -153,25 +152,24 @@ V_INLINE vh vh_mul(vh x, vh y)
 {
     return V_EACH_H(_mm256_mullo_epi16(x.a, y.a), _mm256_mullo_epi16(x.b, y.b));
 }
-#define vh_sll(x, n) V_EACH_H(_mm256_slli_epi16((x).a, n), _mm256_slli_epi16((x).b, n))
-#define vh_srl(x, n) V_EACH_H(_mm256_srli_epi16((x).a, n), _mm256_srli_epi16((x).b, n))
-V_INLINE __m256i v_bits16(uint32_t bits, int16_t x)
+typedef uint16_t v_u16 __attribute__((vector_size(32)));
+typedef int16_t v_i16 __attribute__((vector_size(32)));
+V_INLINE vh vh_sll(vh x, int n)
 {
-    __m256i lane = _mm256_set_epi16(-32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32,
-                                    16, 8, 4, 2, 1);
-    __m256i set = _mm256_and_si256(_mm256_set1_epi16((int16_t)bits), lane);
-    return _mm256_and_si256(_mm256_cmpeq_epi16(set, lane), _mm256_set1_epi16(x));
+    return V_EACH_H((__m256i)((v_u16)x.a << n), (__m256i)((v_u16)x.b << n));
 }
-V_INLINE vh vh_bits(uint32_t bits, int16_t x)
+V_INLINE vh vh_srl(vh x, int n)
 {
-    return V_EACH_H(v_bits16(bits & 0xffff, x), v_bits16(bits >> 16, x));
+    return V_EACH_H((__m256i)((v_u16)x.a >> n), (__m256i)((v_u16)x.b >> n));
 }
-V_INLINE vh vh_lookup(const int8_t table[16], vh index)
+V_INLINE vh vh_sra(vh x, int n)
+{
+    return V_EACH_H((__m256i)((v_i16)x.a >> n), (__m256i)((v_i16)x.b >> n));
+}
+V_INLINE vh vh_lookup(const uint8_t table[16], vh index)
 {
     __m256i bytes = _mm256_broadcastsi128_si256(V_M128(table));
-    __m256i a = _mm256_shuffle_epi8(bytes, index.a), b = _mm256_shuffle_epi8(bytes, index.b);
-    return V_EACH_H(_mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8),
-                    _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+    return V_EACH_H(_mm256_shuffle_epi8(bytes, index.a), _mm256_shuffle_epi8(bytes, index.b));
 }
 V_INLINE vh vh_from_vi(vi x, vi y)
 {
@@ -184,44 +182,8 @@ V_INLINE vh vh_broadcast2(const int16_t *p)
     memcpy(&pair, p, sizeof pair);
     return V_EACH_H(_mm256_set1_epi32(pair), _mm256_set1_epi32(pair));
 }
-V_INLINE vi vi_cast(vh x) { return V_EACH_I(x.a, x.b); }
-V_INLINE vh vh_cast(vi x) { return V_EACH_H(x.a, x.b); }
 V_INLINE vi vi_dot(vi acc, vh x, vh y)
 {
     return V_EACH_I(_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)),
                     _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b)));
-}
-V_INLINE void v_transpose8(__m256i r[8])
-{
-    __m256i t[8];
-    for (int i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x20);
-        t[i + 4] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x31);
-    }
-    for (int i = 0; i < 8; i++) r[i] = t[i];
-}
-V_INLINE void vi_transpose16(vi m[16])
-{
-    __m256i quarter[4][8]; /* rows 0..7 and 8..15 by columns 0..7 and 8..15 */
-    for (int i = 0; i < 8; i++) {
-        quarter[0][i] = m[i].a;
-        quarter[1][i] = m[i].b;
-        quarter[2][i] = m[i + 8].a;
-        quarter[3][i] = m[i + 8].b;
-    }
-    for (int i = 0; i < 4; i++) v_transpose8(quarter[i]);
-    for (int i = 0; i < 8; i++) {
-        m[i] = V_EACH_I(quarter[0][i], quarter[2][i]);
-        m[i + 8] = V_EACH_I(quarter[1][i], quarter[3][i]);
-    }
 }

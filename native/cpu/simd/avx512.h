@@ -11,7 +11,8 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __m512i vh;
 
-#define V_TILE_TOKENS 12 /* tokens a prefill micro-kernel keeps in registers */
+#define V_TILE_TOKENS 12 /* tokens that a micro-kernel keeps in registers: of unpacked blocks */
+#define V_DOT_TOKENS 4   /* and of blocks that it unpacks on the way */
 
 V_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
 V_INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
@@ -52,52 +53,46 @@ V_INLINE vf vf_pow2(vi n) /* 2^n, -126 <= n <= 127 */
 
 V_INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 V_INLINE vi vi_set(int32_t x) { return _mm512_set1_epi32(x); }
-V_INLINE vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
-V_INLINE void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }
+V_INLINE vi vi_load_i8(const int8_t *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+V_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
 V_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 V_INLINE int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
 
 V_INLINE vh vh_load(const int16_t *p) { return _mm512_loadu_si512(p); }
 V_INLINE void vh_store(int16_t *p, vh a) { _mm512_storeu_si512(p, a); }
 V_INLINE vh vh_set(int16_t x) { return _mm512_set1_epi16(x); }
-V_INLINE vh vh_set2(int16_t low, int16_t high) /* lanes 0..15 and 16..31 */
-{
-    return _mm512_inserti64x4(_mm512_set1_epi16(low), _mm256_set1_epi16(high), 1);
-}
 V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
 }
-V_INLINE vh vh_load_i8(const int8_t *p)
+V_INLINE vh vh_load_u8_twice(const uint8_t *p) /* 16 bytes, each in two neighbouring lanes */
 {
-    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
+    __m512i once = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm512_or_si512(once, _mm512_slli_epi32(once, 16));
 }
-V_INLINE vh vh_load_u8_half(const uint8_t *p) /* 16 bytes to lanes 0..15, zero above */
+V_INLINE vh vh_load_i8_twice(const int8_t *p)
 {
-    return _mm512_zextsi256_si512(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p)));
-}
-V_INLINE vh vh_load_nibbles(const uint8_t *p) /* 16 bytes: low nibbles to lanes 0..15, high above */
-{
-    __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
-    __m256i low = _mm256_and_si256(bytes, _mm256_set1_epi16(15));
-    return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_srli_epi16(bytes, 4), 1);
+    __m512i once = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, once, _mm512_slli_epi32(once, 16));
 }
 V_INLINE vh vh_and(vh a, vh b) { return _mm512_and_si512(a, b); }
 V_INLINE vh vh_or(vh a, vh b) { return _mm512_or_si512(a, b); }
 V_INLINE vh vh_add(vh a, vh b) { return _mm512_add_epi16(a, b); }
 V_INLINE vh vh_sub(vh a, vh b) { return _mm512_sub_epi16(a, b); }
 V_INLINE vh vh_mul(vh a, vh b) { return _mm512_mullo_epi16(a, b); }
-#define vh_sll(a, n) _mm512_slli_epi16(a, n)
-#define vh_srl(a, n) _mm512_srli_epi16(a, n)
-V_INLINE vh vh_bits(uint32_t bits, int16_t x) /* x in the lanes whose bit is set, else 0 */
-{
-    return _mm512_maskz_set1_epi16(bits, x);
-}
-V_INLINE vh vh_lookup(const int8_t table[16], vh index) /* table[index], index 0..15 */
+/* Shifts through vector types: a count that is constant after unrolling becomes an immediate. */
+typedef uint16_t v_u16 __attribute__((vector_size(64)));
+typedef int16_t v_i16 __attribute__((vector_size(64)));
+V_INLINE vh vh_sll(vh a, int n) { return (vh)((v_u16)a << n); }
+V_INLINE vh vh_srl(vh a, int n) { return (vh)((v_u16)a >> n); }
+V_INLINE vh vh_sra(vh a, int n) { return (vh)((v_i16)a >> n); }
+V_INLINE vh vh_lookup(const uint8_t table[16], vh index) /* table[0] must be 0 */
 {
     __m512i bytes = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
-    __m512i found = _mm512_shuffle_epi8(bytes, index); /* the high byte is dropped below */
-    return _mm512_srai_epi16(_mm512_slli_epi16(found, 8), 8);
+    return _mm512_shuffle_epi8(bytes, index); /* the high bytes of index are 0, and stay so */
 }
 V_INLINE vh vh_from_vi(vi a, vi b) /* 16 and 16 int32 that fit, in order */
 {
@@ -110,8 +105,6 @@ V_INLINE vh vh_broadcast2(const int16_t *p) /* the two int16 at p, sixteen times
     memcpy(&pair, p, sizeof pair);
     return _mm512_set1_epi32(pair);
 }
-V_INLINE vi vi_cast(vh a) { return a; } /* the same bits: lanes 2i and 2i+1 are lane i */
-V_INLINE vh vh_cast(vi a) { return a; }
 V_INLINE vi vi_dot(vi acc, vh a, vh b) /* acc[i] + a[2i] b[2i] + a[2i+1] b[2i+1] */
 {
 #ifdef V_VNNI
@@ -128,28 +121,3 @@ V_INLINE float vf_sum(vf a) /* ((l + l8) + l4 ...): the order every instruction 
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 V_INLINE float vf_maximum(vf a) { return _mm512_reduce_max_ps(a); }
-V_INLINE void vi_transpose16(vi m[16]) /* m[i] lane j and m[j] lane i change places */
-{
-    vi t[16];
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(m[i], m[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(m[i], m[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        m[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        m[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        m[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        m[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) { /* 4x4 blocks are done; now the blocks change places */
-        vi a = _mm512_shuffle_i32x4(m[i], m[i + 4], 0x88);
-        vi b = _mm512_shuffle_i32x4(m[i], m[i + 4], 0xdd);
-        vi c = _mm512_shuffle_i32x4(m[i + 8], m[i + 12], 0x88);
-        vi d = _mm512_shuffle_i32x4(m[i + 8], m[i + 12], 0xdd);
-        t[i] = _mm512_shuffle_i32x4(a, c, 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
-        t[i + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
-        t[i + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
-    }
-    for (int i = 0; i < 16; i++) m[i] = t[i];
-}

@@ -8,6 +8,7 @@ typedef struct { int32x4_t x[4]; } vi;
 typedef struct { int16x8_t x[4]; } vh;
 
 #define V_TILE_TOKENS 4
+#define V_DOT_TOKENS 4
 
 #define V_MAP_F(expression) vf r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
 #define V_MAP_I(expression) vi r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
@@ -70,11 +71,18 @@ V_INLINE float vf_maximum(vf a)
 
 V_INLINE vi vi_set(int32_t x) { V_MAP_I(vdupq_n_s32(x)); }
 V_INLINE vi vi_zero(void) { return vi_set(0); }
-V_INLINE vi vi_load(const int32_t *p) { V_MAP_I(vld1q_s32(p + 4 * i)); }
-V_INLINE void vi_store(int32_t *p, vi a)
+V_INLINE vi vi_load_i8(const int8_t *p)
 {
-    for (int i = 0; i < 4; i++) vst1q_s32(p + 4 * i, a.x[i]);
+    int8x16_t bytes = vld1q_s8(p);
+    int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
+    vi r;
+    r.x[0] = vmovl_s16(vget_low_s16(low));
+    r.x[1] = vmovl_high_s16(low);
+    r.x[2] = vmovl_s16(vget_low_s16(high));
+    r.x[3] = vmovl_high_s16(high);
+    return r;
 }
+V_INLINE vi vi_mul(vi a, vi b) { V_MAP_I(vmulq_s32(a.x[i], b.x[i])); }
 V_INLINE vi vi_add(vi a, vi b) { V_MAP_I(vaddq_s32(a.x[i], b.x[i])); }
 V_INLINE int32_t vi_sum(vi a)
 {
@@ -87,25 +95,28 @@ V_INLINE void vh_store(int16_t *p, vh a)
     for (int i = 0; i < 4; i++) vst1q_s16(p + 8 * i, a.x[i]);
 }
 V_INLINE vh vh_set(int16_t x) { V_MAP_H(vdupq_n_s16(x)); }
-V_INLINE vh vh_set2(int16_t low, int16_t high) { V_MAP_H(vdupq_n_s16(i < 2 ? low : high)); }
 V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     V_MAP_H(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8 * i))));
 }
-V_INLINE vh vh_load_i8(const int8_t *p) { V_MAP_H(vmovl_s8(vld1_s8(p + 8 * i))); }
-V_INLINE vh vh_load_u8_half(const uint8_t *p)
+V_INLINE vh vh_load_u8_twice(const uint8_t *p)
 {
-    V_MAP_H(i < 2 ? vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8 * i))) : vdupq_n_s16(0));
-}
-V_INLINE vh vh_load_nibbles(const uint8_t *p)
-{
-    uint8x16_t bytes = vld1q_u8(p);
-    uint8x16_t low = vandq_u8(bytes, vdupq_n_u8(15)), high = vshrq_n_u8(bytes, 4);
+    uint8x16_t once = vld1q_u8(p), low = vzip1q_u8(once, once), high = vzip2q_u8(once, once);
     vh r;
     r.x[0] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(low)));
-    r.x[1] = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(low)));
+    r.x[1] = vreinterpretq_s16_u16(vmovl_high_u8(low));
     r.x[2] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(high)));
-    r.x[3] = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(high)));
+    r.x[3] = vreinterpretq_s16_u16(vmovl_high_u8(high));
+    return r;
+}
+V_INLINE vh vh_load_i8_twice(const int8_t *p)
+{
+    int8x16_t once = vld1q_s8(p), low = vzip1q_s8(once, once), high = vzip2q_s8(once, once);
+    vh r;
+    r.x[0] = vmovl_s8(vget_low_s8(low));
+    r.x[1] = vmovl_high_s8(low);
+    r.x[2] = vmovl_s8(vget_low_s8(high));
+    r.x[3] = vmovl_high_s8(high);
     return r;
 }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(vandq_s16(a.x[i], b.x[i])); }
@@ -119,19 +130,12 @@ V_INLINE vh vh_srl(vh a, int n)
     int16x8_t count = vdupq_n_s16((int16_t)-n);
     V_MAP_H(vreinterpretq_s16_u16(vshlq_u16(vreinterpretq_u16_s16(a.x[i]), count)));
 }
-V_INLINE vh vh_bits(uint32_t bits, int16_t x)
+V_INLINE vh vh_lookup(const uint8_t table[16], vh index)
 {
-    static const uint16_t lane[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    uint16x8_t mask = vld1q_u16(lane);
-    int16x8_t value = vdupq_n_s16(x);
-    V_MAP_H(vandq_s16(
-        vreinterpretq_s16_u16(vtstq_u16(vdupq_n_u16(bits >> (8 * i) & 0xff), mask)), value));
+    uint8x16_t bytes = vld1q_u8(table);
+    V_MAP_H(vreinterpretq_s16_u8(vqtbl1q_u8(bytes, vreinterpretq_u8_s16(index.x[i]))));
 }
-V_INLINE vh vh_lookup(const int8_t table[16], vh index)
-{
-    int8x16_t bytes = vld1q_s8(table);
-    V_MAP_H(vmovl_s8(vqtbl1_s8(bytes, vmovn_u16(vreinterpretq_u16_s16(index.x[i])))));
-}
+V_INLINE vh vh_sra(vh a, int n) { V_MAP_H(vshlq_s16(a.x[i], vdupq_n_s16((int16_t)-n))); }
 V_INLINE vh vh_from_vi(vi a, vi b)
 {
     V_MAP_H(i < 2 ? vcombine_s16(vqmovn_s32(a.x[2 * i]), vqmovn_s32(a.x[2 * i + 1]))
@@ -143,21 +147,9 @@ V_INLINE vh vh_broadcast2(const int16_t *p)
     memcpy(&pair, p, sizeof pair);
     V_MAP_H(vreinterpretq_s16_s32(vdupq_n_s32(pair)));
 }
-V_INLINE vi vi_cast(vh a) { V_MAP_I(vreinterpretq_s32_s16(a.x[i])); }
-V_INLINE vh vh_cast(vi a) { V_MAP_H(vreinterpretq_s16_s32(a.x[i])); }
 V_INLINE vi vi_dot(vi acc, vh a, vh b)
 {
     V_MAP_I(vaddq_s32(acc.x[i],
                       vpaddq_s32(vmull_s16(vget_low_s16(a.x[i]), vget_low_s16(b.x[i])),
                                  vmull_high_s16(a.x[i], b.x[i]))));
-}
-V_INLINE void vi_transpose16(vi m[16])
-{
-    int32_t from[16][16];
-    for (int i = 0; i < 16; i++) vi_store(from[i], m[i]);
-    for (int i = 0; i < 16; i++)
-        for (int j = 0; j < 16; j += 4) {
-            int32_t column[4] = {from[j][i], from[j + 1][i], from[j + 2][i], from[j + 3][i]};
-            m[i].x[j / 4] = vld1q_s32(column);
-        }
 }

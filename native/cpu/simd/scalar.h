@@ -9,6 +9,7 @@ typedef struct { int32_t x[16]; } vi;
 typedef struct { int16_t x[32]; } vh;
 
 #define V_TILE_TOKENS 2
+#define V_DOT_TOKENS 2
 
 #define V_MAP_F(expression) vf r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
 #define V_MAP_I(expression) vi r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
@@ -64,8 +65,8 @@ V_INLINE float vf_maximum(vf a)
 
 V_INLINE vi vi_set(int32_t x) { V_MAP_I(x); }
 V_INLINE vi vi_zero(void) { return vi_set(0); }
-V_INLINE vi vi_load(const int32_t *p) { V_MAP_I(p[i]); }
-V_INLINE void vi_store(int32_t *p, vi a) { memcpy(p, a.x, sizeof a.x); }
+V_INLINE vi vi_load_i8(const int8_t *p) { V_MAP_I(p[i]); }
+V_INLINE vi vi_mul(vi a, vi b) { V_MAP_I(a.x[i] * b.x[i]); }
 V_INLINE vi vi_add(vi a, vi b) { V_MAP_I(a.x[i] + b.x[i]); }
 V_INLINE int32_t vi_sum(vi a)
 {
@@ -77,11 +78,9 @@ V_INLINE int32_t vi_sum(vi a)
 V_INLINE vh vh_load(const int16_t *p) { V_MAP_H(p[i]); }
 V_INLINE void vh_store(int16_t *p, vh a) { memcpy(p, a.x, sizeof a.x); }
 V_INLINE vh vh_set(int16_t x) { V_MAP_H(x); }
-V_INLINE vh vh_set2(int16_t low, int16_t high) { V_MAP_H(i < 16 ? low : high); }
 V_INLINE vh vh_load_u8(const uint8_t *p) { V_MAP_H(p[i]); }
-V_INLINE vh vh_load_i8(const int8_t *p) { V_MAP_H(p[i]); }
-V_INLINE vh vh_load_u8_half(const uint8_t *p) { V_MAP_H(i < 16 ? p[i] : 0); }
-V_INLINE vh vh_load_nibbles(const uint8_t *p) { V_MAP_H(i < 16 ? p[i] & 15 : p[i - 16] >> 4); }
+V_INLINE vh vh_load_u8_twice(const uint8_t *p) { V_MAP_H(p[i / 2]); }
+V_INLINE vh vh_load_i8_twice(const int8_t *p) { V_MAP_H(p[i / 2]); }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(a.x[i] & b.x[i]); }
 V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(a.x[i] | b.x[i]); }
 V_INLINE vh vh_add(vh a, vh b) { V_MAP_H(a.x[i] + b.x[i]); }
@@ -89,8 +88,8 @@ V_INLINE vh vh_sub(vh a, vh b) { V_MAP_H(a.x[i] - b.x[i]); }
 V_INLINE vh vh_mul(vh a, vh b) { V_MAP_H(a.x[i] * b.x[i]); }
 V_INLINE vh vh_sll(vh a, int n) { V_MAP_H((uint16_t)a.x[i] << n); }
 V_INLINE vh vh_srl(vh a, int n) { V_MAP_H((uint16_t)a.x[i] >> n); }
-V_INLINE vh vh_bits(uint32_t bits, int16_t x) { V_MAP_H(bits >> i & 1 ? x : 0); }
-V_INLINE vh vh_lookup(const int8_t table[16], vh index) { V_MAP_H(table[index.x[i]]); }
+V_INLINE vh vh_sra(vh a, int n) { V_MAP_H(a.x[i] >> n); }
+V_INLINE vh vh_lookup(const uint8_t table[16], vh index) { V_MAP_H(table[index.x[i]]); }
 V_INLINE vh vh_from_vi(vi a, vi b)
 {
     vh r;
@@ -101,28 +100,7 @@ V_INLINE vh vh_from_vi(vi a, vi b)
     return r;
 }
 V_INLINE vh vh_broadcast2(const int16_t *p) { V_MAP_H(p[i & 1]); }
-V_INLINE vi vi_cast(vh a)
-{
-    vi r;
-    memcpy(r.x, a.x, sizeof r.x);
-    return r;
-}
-V_INLINE vh vh_cast(vi a)
-{
-    vh r;
-    memcpy(r.x, a.x, sizeof r.x);
-    return r;
-}
 V_INLINE vi vi_dot(vi acc, vh a, vh b)
 {
     V_MAP_I(acc.x[i] + a.x[2 * i] * b.x[2 * i] + a.x[2 * i + 1] * b.x[2 * i + 1]);
-}
-V_INLINE void vi_transpose16(vi m[16])
-{
-    for (int i = 0; i < 16; i++)
-        for (int j = i + 1; j < 16; j++) {
-            int32_t x = m[i].x[j];
-            m[i].x[j] = m[j].x[i];
-            m[j].x[i] = x;
-        }
 }

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from .. import _cpu
 from ..errors import CancelledError, DeviceError
-from ..graph.program import Program, tables
+from ..graph.program import Program, Tables, tables
 from .base import PAGE_TOKENS, Step
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..config import Config
-    from ..graph.ops import Value
+    from ..graph.ops import Value, Weight
 
 __all__ = ["Device", "default_threads"]
 
 assert _cpu.page_tokens == PAGE_TOKENS
+
+LINE = 64  # bytes of a cache line: where packed matrices begin
 
 
 def default_threads() -> int:
@@ -59,13 +62,14 @@ class Device:
         self.isa = choose_instruction_set()
         self.threads = n_threads
         try:
-            self._native = _cpu.Device(_cpu.known_instruction_sets().index(self.isa), n_threads)
+            self.native = _cpu.Device(_cpu.known_instruction_sets().index(self.isa), n_threads)
         except MemoryError as error:
             raise DeviceError(f"cannot start {n_threads} threads: {error}") from None
         self.description = f"cpu, {self.isa}, {n_threads} threads"
+        self._packed: WeakKeyDictionary[Weight, np.ndarray] = WeakKeyDictionary()
 
     def load(self, program: Program) -> LoadedProgram:
-        return LoadedProgram(self._native, program)
+        return LoadedProgram(self, program)
 
     def create_pool(self, config: Config, kv_type: str) -> PagePool:
         if kv_type not in _cpu.kv_types:
@@ -73,7 +77,26 @@ class Device:
         return PagePool(config, kv_type)
 
     def cancel(self, wanted: bool = True) -> None:
-        self._native.cancel(wanted)
+        self.native.cancel(wanted)
+
+
+    def pack(self, flat: Tables) -> None:
+        """Turns the quantised matrices of a program into the device's layout (native/cpu/packed.h)
+        and their records to it. A matrix is packed once, however many programs use it."""
+        import numpy as np
+
+        for record, (weight, multiplied) in zip(flat.weights, flat.sources, strict=True):
+            fmt, n_out, n_in = (int(record[name]) for name in ("format", "n_out", "n_in"))
+            n_bytes = _cpu.packed_bytes(fmt, n_out, n_in) if multiplied else 0
+            if not n_bytes:
+                continue
+            if weight not in self._packed:
+                whole = np.empty(n_bytes + LINE, np.uint8)
+                packed = whole[-whole.ctypes.data % LINE :][:n_bytes]
+                self.native.pack(record.__array_interface__["data"][0], packed.ctypes.data)
+                self._packed[weight] = packed
+                weight.forget()
+            record["data"], record["packed"] = self._packed[weight].ctypes.data, 1
 
 
 class PagePool:
@@ -97,13 +120,18 @@ class PagePool:
 class LoadedProgram:
     """A Program whose records, arena and scratch memory are on the native side."""
 
-    def __init__(self, device: Any, program: Program):
+    def __init__(self, device: Device, program: Program):
         self.program = program  # keeps the weights' memory alive
+        self._device = device  # and that of the packed ones
         flat = tables(program)
+        try:
+            device.pack(flat)
+        except MemoryError as error:
+            raise DeviceError(f"no memory for the weights: {error}") from None
         self.n_vocab = program.ops[-1].outputs[0].width
         try:
             self._native = _cpu.Program(
-                device,
+                device.native,
                 flat.ops.ctypes.data,
                 len(flat.ops),
                 flat.values.ctypes.data,

@@ -6,7 +6,7 @@ wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -43,12 +43,15 @@ class Weight:
     """A tensor of the file, or a table computed at load (format "f64").
 
     data: uint8 [nbytes] or float64 [n]; shape: (n_out, n_in) or (n,).
+    forget: tells the system that the file's pages of this tensor may leave memory: called by a
+    device that has made a copy of its own.
     """
 
     name: str
     shape: tuple[int, ...]
     format: str
     data: np.ndarray
+    forget: Callable[[], None] = lambda: None
 
     @property
     def n_out(self) -> int:

@@ -56,11 +56,20 @@ def build(
 
 @dataclass(frozen=True)
 class Tables:
-    """The arrays of native/program.h: op_record[], value_record[], weight_record[]."""
+    """The arrays of native/program.h: op_record[], value_record[], weight_record[].
+
+    sources: of every weight record its Weight and whether ops multiply with it; a table that is
+    also the output matrix (tied embeddings) has two records, since a device may pack the one.
+    """
 
     ops: np.ndarray
     values: np.ndarray
     weights: np.ndarray
+    sources: list[tuple[Weight, bool]]
+
+
+# Ops that multiply with their weights, and not only read rows of them.
+MULTIPLIES = frozenset({"matmul", "norm_matmul", "norm_gate_up", "matmul_add"})
 
 
 @cache
@@ -90,7 +99,7 @@ def _dtypes() -> tuple[np.dtype, np.dtype, np.dtype]:
             ("format", "<i4"),
             ("n_out", "<i4"),
             ("n_in", "<i4"),
-            ("reserved", "<i4"),
+            ("packed", "<i4"),
         ]
     )
     assert (value.itemsize, weight.itemsize) == (value_bytes, weight_bytes)
@@ -107,7 +116,9 @@ def tables(program: Program) -> Tables:
     op_dtype, value_dtype, weight_dtype = _dtypes()
     numbers = {name: number for number, name in enumerate(_cpu.op_names())}
     value_index = {value: i for i, value in enumerate(program.values)}
-    weight_index = {weight: i for i, weight in enumerate(program.weights)}
+    used = [(w, op.kind in MULTIPLIES) for op in program.ops for w in op.weights if w is not None]
+    sources = list(dict.fromkeys(used))
+    weight_index = {source: i for i, source in enumerate(sources)}
     ops = np.zeros(len(program.ops), op_dtype)
     for record, op, waits in zip(ops, program.ops, program.waits, strict=True):
         record["op"], record["layer"], record["barrier"] = numbers[op.kind], op.layer, waits
@@ -116,7 +127,7 @@ def tables(program: Program) -> Tables:
         record["inputs"][: len(op.inputs)] = [value_index[v] for v in op.inputs]
         record["outputs"][: len(op.outputs)] = [value_index[v] for v in op.outputs]
         record["weights"][: len(op.weights)] = [
-            -1 if w is None else weight_index[w] for w in op.weights
+            -1 if w is None else weight_index[w, op.kind in MULTIPLIES] for w in op.weights
         ]
         for name, number in op.params.items():
             record[name] = number
@@ -126,12 +137,12 @@ def tables(program: Program) -> Tables:
         spot = program.places.get(value)
         record["offset"] = _cpu.value_is_logits if spot is None else spot.offset
         record["width"], record["rows"] = value.width, row_kinds[value.rows]
-    weights = np.zeros(len(program.weights), weight_dtype)
-    for record, weight in zip(weights, program.weights, strict=True):
+    weights = np.zeros(len(sources), weight_dtype)
+    for record, (weight, _) in zip(weights, sources, strict=True):
         record["data"] = weight.data.ctypes.data
         record["row_bytes"] = weight.nbytes // weight.n_out
         record["n_out"], record["n_in"] = weight.n_out, weight.n_in
         record["format"] = (
             _cpu.format_f64 if weight.format == "f64" else FORMATS[weight.format].index
         )
-    return Tables(ops, values, weights)
+    return Tables(ops, values, weights, sources)
