@@ -77,6 +77,7 @@ class Generation:
         self.cached = len(sequence.tokens)
         self.pending = prompt[self.cached :]
         self.token_ids: list[int] = []
+        self._history = list(prompt)  # prompt and completion, for the penalties
         self.finish_reason = "length" if max_tokens == 0 else ""
         self._sampler = sampler
         self._eog_ids = tokenizer.eog_ids
@@ -96,7 +97,7 @@ class Generation:
 
     def accept(self, logits: np.ndarray) -> Piece:
         """Chooses the next token from the logits [n_vocab] of the last pending one."""
-        token = self._sampler.sample(logits, [*self.prompt, *self.token_ids])
+        token = self._sampler.sample(logits, self._history)
         self._last_token = time.perf_counter()
         self._first_token = self._first_token or self._last_token
         if token in self._eog_ids:
@@ -105,6 +106,7 @@ class Generation:
             chosen = self._sampler.logprobs(logits, token, self._n_logprobs)
             self._logprobs.append(TokenLogprob(token, chosen.logprob, chosen.top))
         self.token_ids.append(token)
+        self._history.append(token)
         self.pending = [token]
         text = self._emit(self._stop.push(self._decoder.push(token)))
         if self._stop.found:
@@ -115,7 +117,7 @@ class Generation:
 
     def _out_of_room(self) -> bool:
         used_up = self._max_tokens is not None and len(self.token_ids) >= self._max_tokens
-        return used_up or len(self.prompt) + len(self.token_ids) > self._n_ctx
+        return used_up or len(self._history) > self._n_ctx
 
     def finish(self, reason: str) -> Piece:
         """Ends the completion; the piece holds text that had been held back."""

@@ -1,0 +1,94 @@
+"""The engines that compare.py measures, each in a process of its own that answers one line a line.
+
+python bench/engines.py smelt model.gguf 2
+< decode 64
+> 41.7
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Protocol
+
+
+class Measured(Protocol):
+    """An engine under test. Both give tokens a second."""
+
+    def decode(self, n_tokens: int) -> float:
+        """Generating n_tokens after a prompt of 8."""
+
+    def prefill(self, n_tokens: int) -> float:
+        """Evaluating a prompt of n_tokens from an empty cache."""
+
+
+def random_prompt(n_tokens: int) -> list[int]:
+    return [random.randrange(300, 1000) for _ in range(n_tokens)]
+
+
+class Smelt:
+    """This project."""
+
+    def __init__(self, path: str, threads: int):
+        from smelt import Engine
+
+        self.engine = Engine(path, threads=threads, n_ctx=4608)
+        self.never = {i: float("-inf") for i in self.engine.tokenizer.eog_ids}
+
+    def decode(self, n_tokens: int) -> float:
+        prompt = random_prompt(8)
+        done = self.engine.generate(prompt, max_tokens=n_tokens + 1, logit_bias=self.never)
+        return done.timings.generated_per_second
+
+    def prefill(self, n_tokens: int) -> float:
+        return self.engine.generate(random_prompt(n_tokens), 1).timings.prompt_per_second
+
+
+class LlamaCpp:
+    """llama.cpp as the xllamacpp package ships it, through its own server's timings."""
+
+    def __init__(self, path: str, threads: int):
+        import xllamacpp
+
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = path
+        parameters.n_ctx = 4608
+        parameters.n_parallel = 1
+        parameters.n_gpu_layers = 0
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+        self.server = xllamacpp.Server(parameters)
+
+    def timings(self, prompt: list[int], n_tokens: int) -> dict[str, float]:
+        request = {
+            "prompt": prompt,
+            "n_predict": n_tokens,
+            "temperature": 0,
+            "cache_prompt": False,
+            "ignore_eos": True,
+        }
+        timings: dict[str, float] = self.server.handle_completions(request)["timings"]
+        return timings
+
+    def decode(self, n_tokens: int) -> float:
+        return self.timings(random_prompt(8), n_tokens + 1)["predicted_per_second"]
+
+    def prefill(self, n_tokens: int) -> float:
+        return self.timings(random_prompt(n_tokens), 1)["prompt_per_second"]
+
+
+ENGINES = {"smelt": Smelt, "llama.cpp": LlamaCpp}
+
+
+def main() -> None:
+    name, path, threads = sys.argv[1:]
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # what an engine prints must not be taken for an answer
+    engine: Measured = ENGINES[name](path, int(threads))
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        command, n_tokens = line.split()
+        print(getattr(engine, command)(int(n_tokens)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
