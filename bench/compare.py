@@ -1,7 +1,7 @@
-"""smelt beside llama.cpp on the same files, in one run, interleaved; and beside the machine's limits.
+"""smelt beside llama.cpp on the same files, interleaved in one run, and the machine's limits.
 
     pip install xllamacpp matplotlib
-    python bench/compare.py /tmp/tinyllama-q4_k_m.gguf ... --json docs/speed.json --plot docs/speed.png
+    python bench/compare.py FILE.gguf ... --json docs/speed.json --plot docs/speed.png
 
 Both engines are loaded once a file; then rounds of (smelt, llama.cpp) alternate, so that whatever
 else the machine does hits both. Numbers are medians over the rounds.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, RopeScalingType
-from random_weights import random_weights
 
+from random_weights import random_weights
 from smelt.formats import FORMATS
 
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"

@@ -242,6 +242,20 @@ static int places_are_sound(const cpu_kv *kv, const step *s)
     return 1;
 }
 
+/* Score rows hold as many positions as the program was recorded for. */
+static int positions_fit(const cpu_program *p, const step *s)
+{
+    int most = -1;
+    for (int t = 0; t < s->n_tokens; t++) most = s->positions[t] > most ? s->positions[t] : most;
+    for (int i = 0; i < p->n_ops; i++) {
+        const op_record *op = &p->ops[i];
+        if (op->op == OP_attention_scores
+            && most >= p->values[op->outputs[0]].width / op->n_heads)
+            return 0;
+    }
+    return 1;
+}
+
 static int tokens_are_sound(const cpu_program *p, const step *s)
 {
     for (int i = 0; i < p->n_ops; i++) {
@@ -275,7 +289,7 @@ int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *s
     if (step->n_tokens > program->max_tokens || step->n_logits > program->max_logits)
         return STEP_TOO_LARGE;
     if (!tokens_are_sound(program, step)) return STEP_BAD_TOKEN;
-    if (!places_are_sound(kv, step)) return STEP_BAD_PLACE;
+    if (!places_are_sound(kv, step) || !positions_fit(program, step)) return STEP_BAD_PLACE;
     replay r = {.device = device, .program = program, .kv = kv, .step = step, .cancel = cancel,
                 .poll = poll, .n_runs = find_runs(program, step), .status = STEP_OK};
     atomic_init(&r.stop_at, program->n_ops);

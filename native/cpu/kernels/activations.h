@@ -30,7 +30,9 @@ V_INLINE void quantise_block(const float *x, int block, int16_t *q, float *d, in
         invalid = vf_fma(v, vf_zero(), invalid);
     }
     float most = vf_maximum(largest), nan = vf_sum(invalid);
-    vf inverse = vf_set(most > 0.0f && nan == 0.0f ? ACTIVATION_MAX / most : 0.0f);
+    /* below 2047 / FLT_MAX the inverse would be infinite: such a block counts as zero */
+    float inverse_d = ACTIVATION_MAX / most;
+    vf inverse = vf_set(inverse_d < INFINITY && nan == 0.0f ? inverse_d : 0.0f);
     *d = most / ACTIVATION_MAX + nan;
     for (int i = 0; i < block; i += 32) {
         vi a = vi_round(vf_mul(vf_load(x + i), inverse));
@@ -52,12 +54,14 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
     }
 }
 
-/* Fills `a` with what the op's weights need of value x, normalised by `gain` unless that is NULL.
- * One row is prepared by every thread for itself, which is cheaper than a meeting; more rows are
- * shared out, and all threads meet when they are ready. */
-V_INLINE void prepare_activations(work *w, int x_value, const float *gain, float eps,
-                                  const int32_t *weights, int n_weights, int stride, activations *a)
+/* Fills `a` with what an op needs of its first input for the n_weights matrices at every second
+ * place of `weights`, normalised by `gain` unless that is NULL. One row is prepared by every thread
+ * for itself, which is cheaper than a meeting; more rows are shared out, and all threads meet when
+ * they are ready (and before, if the op did not wait: others may still read the last op's). */
+V_INLINE void prepare_activations(work *w, const op_record *op, const float *gain,
+                                  const int32_t *weights, int n_weights, activations *a)
 {
+    const int x_value = op->inputs[0];
     const cpu_program *p = w->program;
     int n = value_rows(w, x_value), n_in = value_width(w, x_value);
     const float *x = value_data(w, x_value);
@@ -65,14 +69,15 @@ V_INLINE void prepare_activations(work *w, int x_value, const float *gain, float
     activations_place(a, n, n_in, n == 1 ? w->scratch : p->shared_scratch);
     w->scratch += n == 1 ? activations_bytes(1, n_in) : 0;
     if (n > 1) thread_share(w, n, &first, &end);
+    if (n > 1 && !op->barrier) pool_barrier(w->pool);
     for (int i = 0; i < n_weights; i++)
-        wanted |= 1 << activation_of(p->weights[weights[i * stride]].format);
+        wanted |= 1 << activation_of(p->weights[weights[2 * i]].format);
     float *rows = (float *)a->f32;
     if (!gain) a->f32 = x;
     for (int t = first; t < end; t++) {
         const float *row = x + (size_t)t * (size_t)n_in;
         if (gain) {
-            rms_norm_row(row, gain, n_in, eps, rows + (size_t)t * (size_t)n_in);
+            rms_norm_row(row, gain, n_in, op->eps, rows + (size_t)t * (size_t)n_in);
             row = rows + (size_t)t * (size_t)n_in;
         }
         for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)

@@ -71,7 +71,7 @@ V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, int fi
 {
     activations a;
     const int32_t *weights = op->weights + first;
-    prepare_activations(w, op->inputs[0], gain, op->eps, weights, n, 2, &a);
+    prepare_activations(w, op, gain, weights, n, &a);
     float *y = unit_scratch(w, a.n_tokens);
     int total = 0;
     for (int i = 0; i < n; i++) total += units(w, weights[2 * i]);
@@ -108,8 +108,7 @@ static void op_norm_gate_up(work *w, const op_record *op)
 {
     activations a;
     const int32_t *weights = op->weights + 1;
-    prepare_activations(w, op->inputs[0], weight_floats(w, op->weights[0]), op->eps, weights, 2, 2,
-                        &a);
+    prepare_activations(w, op, weight_floats(w, op->weights[0]), weights, 2, &a);
     float *gate = unit_scratch(w, a.n_tokens), *up = unit_scratch(w, a.n_tokens);
     int width = value_width(w, op->outputs[0]), total = units(w, weights[0]);
     for (int unit; (unit = next_unit(w)) < total;) {

@@ -1,0 +1,147 @@
+"""Steps that no Engine would make: refused with a DeviceError, and the device goes on working."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import assert_same_bits, cpu_device, make_config, make_step
+
+from smelt.backends import open_device
+from smelt.backends.base import LoadedProgram, PagePool, Step
+from smelt.errors import CancelledError, DeviceError
+from smelt.model import Model
+from tiny_model import write_tiny_llama
+
+MAX_TOKENS = 8
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedProgram, PagePool]:
+    model = Model(write_tiny_llama(Path(tmp_path_factory.mktemp("step")) / "m.gguf", "q8_0"))
+    device = cpu_device(threads=2)
+    pool = device.create_pool(model.config, "f16")
+    pool.grow(4)
+    return device.load(model.program(128, MAX_TOKENS, 4)), pool
+
+
+def step(n_tokens: int = 4, **changes: np.ndarray) -> Step:
+    good = make_step(n_tokens)
+    fields = {"logit_rows": np.array([n_tokens - 1], np.int32), **changes}
+    return replace(good, **fields)
+
+
+def int32(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        step(token_ids=int32(0, 1, 2, 384)),
+        step(token_ids=int32(-1, 1, 2, 3)),
+        step(token_ids=int32(0, 1, 2, 2**31 - 1)),
+        step(positions=int32(0, 1, 2, -1)),
+        step(positions=int32(0, 1, 2, 32)),
+        step(positions=int32(0, 1, 2, 2**31 - 1)),
+        step(sequences=int32(0, 0, 0, 1)),
+        step(sequences=int32(-1, 0, 0, 0)),
+        step(page_table=int32(10**6)[None]),
+        step(page_table=int32(-1)[None]),
+        step(logit_rows=int32(4)),
+        step(logit_rows=int32(-1)),
+        step(logit_rows=int32(0, 1, 2, 3, 0)),
+        step(MAX_TOKENS + 1),
+    ],
+)
+def test_a_wrong_step_is_refused(loaded: tuple[LoadedProgram, PagePool], wrong: Step) -> None:
+    program, pool = loaded
+    before = program.run(pool, step())
+    with pytest.raises(DeviceError):
+        program.run(pool, wrong)
+    assert_same_bits(program.run(pool, step()), before)
+
+
+@pytest.mark.parametrize(
+    ("fused", "wrong"),
+    [
+        # a page that is not there, between two tokens of one sequence
+        (True, step(page_table=int32(0, 10**6, 0, 0)[None], positions=int32(0, 1, 2, 96))),
+        # a position beyond the score rows that the program was recorded with
+        (False, step(page_table=int32(*range(4), 0)[None], positions=int32(0, 1, 2, 128))),
+    ],
+)
+def test_a_step_that_would_leave_its_memory_is_refused(
+    fused: bool, wrong: Step, tmp_path: Path
+) -> None:
+    """In a process of its own, so that a crash is a failure of this test and not of the run."""
+    path = write_tiny_llama(tmp_path / "m.gguf", "q8_0")
+    child = multiprocessing.get_context("spawn").Process(
+        target=expect_refusal, args=(path, fused, wrong)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+
+
+def expect_refusal(path: Path, fused: bool, wrong: Step) -> None:
+    model = Model(path)
+    device = open_device("cpu", 1)
+    pool = device.create_pool(model.config, "f16")
+    pool.grow(4)
+    program = device.load(model.program(128, MAX_TOKENS, fused=fused))
+    with pytest.raises(DeviceError):
+        program.run(pool, wrong)
+
+
+def test_a_step_without_logits(loaded: tuple[LoadedProgram, PagePool]) -> None:
+    program, pool = loaded
+    assert program.run(pool, step(logit_rows=int32())).shape == (0, 384)
+
+
+def test_only_the_wanted_rows_have_logits(loaded: tuple[LoadedProgram, PagePool]) -> None:
+    program, pool = loaded
+    every = program.run(pool, step(logit_rows=int32(0, 1, 2, 3)))
+    assert_same_bits(program.run(pool, step(logit_rows=int32(3, 1))), every[[3, 1]])
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_cancel_stops_the_next_step_until_taken_back(name: str, tmp_path: Path) -> None:
+    model = Model(write_tiny_llama(tmp_path / "m.gguf", "q8_0"))
+    device = open_device(name, 2)
+    program, pool = device.load(model.program(32, 8)), device.create_pool(model.config, "f16")
+    pool.grow(1)
+    before = program.run(pool, step())
+    device.cancel()
+    with pytest.raises(CancelledError):
+        program.run(pool, step())
+    device.cancel(False)
+    np.testing.assert_array_equal(program.run(pool, step()), before)
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_kv_types_that_do_not_exist_are_refused(name: str) -> None:
+    with pytest.raises(DeviceError, match="q8_0"):
+        open_device(name).create_pool(make_config(), "q8_0")
+
+
+def test_an_instruction_set_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMELT_ISA", "sse9")
+    with pytest.raises(DeviceError, match=r"sse9.*scalar"):
+        open_device("cpu")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025])
+def test_absurd_numbers_of_threads_are_refused(threads: int) -> None:
+    with pytest.raises(DeviceError, match=str(threads)):
+        open_device("cpu", threads)
+
+
+def test_a_pool_without_memory_says_so_and_stays_as_it_was() -> None:
+    pool = cpu_device().create_pool(make_config(2**10, 2**10, 2**28), "f32")  # 2^50 bytes a slab
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="MiB"):
+            pool.grow(1)
