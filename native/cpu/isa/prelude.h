@@ -12,11 +12,6 @@
 #include <immintrin.h>
 #endif
 
+#ifndef V_INLINE
 #define V_INLINE static inline __attribute__((always_inline))
-
-/* A loop whose index selects shifts and registers: it has to disappear. */
-#if defined(__clang__)
-#define V_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define V_UNROLL _Pragma("GCC unroll 256")
 #endif

@@ -4,6 +4,15 @@
 #define V_SIMD
 #include "cpu/internal.h"
 
+/* A loop whose index selects shifts and registers has to disappear, where there are registers. */
+#if defined(V_SCALAR)
+#define V_UNROLL
+#elif defined(__clang__)
+#define V_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define V_UNROLL _Pragma("GCC unroll 256")
+#endif
+
 #include "cpu/kernels/vector.h"
 
 #include "cpu/kernels/activations.h"

@@ -8,6 +8,7 @@ typedef struct { float x[16]; } vf;
 typedef struct { int32_t x[16]; } vi;
 typedef struct { int16_t x[32]; } vh;
 
+#define V_SCALAR
 #define V_TILE_TOKENS 2
 #define V_DOT_TOKENS 2
 
