@@ -70,6 +70,7 @@ class Batch:
         self._before = engine.cancellations
         stops = [stop] if isinstance(stop, str) else list(stop)
         samplers = [Sampler(params, engine.config.n_vocab) for _ in prompts]
+        tokenizer = engine.tokenizer
         with engine.lock:
             engine.check_open()
             self.generations = [
@@ -77,7 +78,7 @@ class Batch:
                     prompt,
                     engine.cache.begin(prompt),
                     sampler,
-                    engine.tokenizer,
+                    tokenizer,
                     max_tokens=max_tokens,
                     stop=stops,
                     logprobs=logprobs,

@@ -57,6 +57,8 @@ class Config:
     rope_base: float
     rope_scaling: RopeScaling
     rope_factors: bool
+    biases: tuple[str, ...] = ()
+    """Projections of a layer that have one: "attn_q", ..."""
 
     @property
     def kv_dim(self) -> int:
@@ -84,7 +86,7 @@ class _Metadata:
         if hasattr(value, "tolist") and len(value) and len({*value.tolist()}) == 1:
             value = value.tolist()[0]
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = float(value) if abs(value) < 2**64 else math.inf
         if not isinstance(value, kind) or isinstance(value, bool):
             if hasattr(value, "__len__") and not isinstance(value, str):
                 raise UnsupportedModelError(
@@ -154,6 +156,7 @@ def infer_config(metadata: Mapping[str, Any], shapes: Shapes) -> Config:
         n_kv_heads=n_kv_heads,
         head_dim=head_dim,
         tied="output.weight" not in shapes,
+        biases=tuple(m[1] for name in shapes if (m := re.fullmatch(r"blk\.0\.(\w+)\.bias", name))),
         norm_eps=meta.positive("attention.layer_norm_rms_epsilon", 1e-5),
         rotary_dim=rotary_dim,
         rope_base=meta.positive("rope.freq_base", 10000.0),
@@ -166,7 +169,7 @@ def _matrix(shapes: Shapes, name: str) -> tuple[int, int]:
     shape = shapes.get(name)
     if shape is None:
         raise ModelFormatError(f"tensor {name} is missing: the file holds no complete model")
-    if len(shape) != 2:
+    if len(shape) != 2 or 0 in shape:
         raise ModelFormatError(f"tensor {name}: expected two dimensions, found shape {shape}")
     return shape[0], shape[1]
 
@@ -218,23 +221,40 @@ def _heads(meta: _Metadata, shapes: Shapes) -> tuple[int, int, int]:
 
 
 def _rope_scaling(meta: _Metadata, n_ctx: int) -> RopeScaling:
-    kind = meta.of_model("rope.scaling.type", str, "none")
-    linear = meta.of_model("rope.scale_linear", float)  # the key of files before 2024
-    if linear is not None and kind == "none":
-        kind = "linear"
-    if kind == "none":
-        return RopeScaling()
-    if kind not in ("linear", "yarn"):
+    """As llama.cpp reads it: silence is "linear", and a factor of 0 is none."""
+    kind = meta.of_model("rope.scaling.type", str, "linear")
+    if kind not in ("none", "linear", "yarn"):
         raise UnsupportedModelError(
             f"RoPE scaling {kind!r} is not supported; smelt knows none, linear and yarn"
         )
+    factor = meta.of_model("rope.scaling.factor", float)
+    if factor is None:  # the key of files before 2024
+        factor = meta.of_model("rope.scale_linear", float, 1.0)
+    if not (math.isfinite(factor) and factor >= 0):
+        raise ModelFormatError(
+            f"metadata {meta.architecture}.rope.scaling.factor: expected a positive number, "
+            f"found {factor}"
+        )
+    attn_factor = meta.positive("rope.scaling.attn_factor", 1.0)
+    if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
+        return RopeScaling(attn_factor=attn_factor)
+    ext_factor = meta.of_model("rope.scaling.yarn_ext_factor", float, 1.0)
+    if not math.isfinite(ext_factor):
+        raise ModelFormatError(
+            f"metadata {meta.architecture}.rope.scaling.yarn_ext_factor: expected a number, "
+            f"found {ext_factor}"
+        )
+    original = meta.of_model("rope.scaling.original_context_length", int, 0) or n_ctx
+    if original < 1:
+        raise ModelFormatError(
+            f"metadata {meta.architecture}.rope.scaling.original_context_length is {original}"
+        )
     return RopeScaling(
         type=kind,
-        factor=meta.positive("rope.scaling.factor", linear or 1.0),
-        original_n_ctx=meta.of_model("rope.scaling.original_context_length", int, n_ctx),
-        ext_factor=meta.of_model("rope.scaling.yarn_ext_factor", float, 1.0),
-        attn_factor=meta.positive("rope.scaling.attn_factor", 1.0)
-        * meta.positive("rope.scaling.yarn_attn_factor", 1.0),
+        factor=factor or 1.0,
+        original_n_ctx=original,
+        ext_factor=ext_factor,
+        attn_factor=attn_factor * meta.positive("rope.scaling.yarn_attn_factor", 1.0),
         beta_fast=meta.positive("rope.scaling.yarn_beta_fast", 32.0),
         beta_slow=meta.positive("rope.scaling.yarn_beta_slow", 1.0),
     )

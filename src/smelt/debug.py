@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["log_step"]
 
 
-def log_step(loaded: LoadedProgram, step: Step) -> None:
+def log_step(loaded: LoadedProgram, step: Step, logits: np.ndarray) -> None:
     """Prints a line a value: name, shape, root mean square, smallest, largest, and a count of
     NaN and infinities if there are any. The program must have been built with reuse=False."""
     rows = {"tokens": len(step.token_ids), "logits": len(step.logit_rows)}
@@ -21,9 +21,10 @@ def log_step(loaded: LoadedProgram, step: Step) -> None:
     print(f"step: {rows['tokens']} tokens, positions {first} to {last}", file=sys.stderr)
     for op in loaded.program.ops:
         for value in op.outputs:
-            if value not in loaded.program.places or not rows[value.rows]:
+            if not rows[value.rows]:
                 continue
-            x = loaded.read(value, rows[value.rows]).astype(np.float64)
+            placed = value in loaded.program.places  # all are, but the last: the logits
+            x = (loaded.read(value, rows[value.rows]) if placed else logits).astype(np.float64)
             finite = x[np.isfinite(x)]
             bad = x.size - finite.size
             summary = (

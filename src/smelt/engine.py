@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -36,6 +38,19 @@ __all__ = ["Engine"]
 logger = logging.getLogger("smelt")
 
 CHUNK_TOKENS = 512  # tokens a step at most: enough to use a decoded weight tile well
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a child made by fork: a thread that held a lock is not there to release it."""
+    for engine in _engines:
+        engine.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Engine:
@@ -87,11 +102,13 @@ class Engine:
         self.lock = threading.RLock()
         self.cancellations = 0
         self.closed = False
+        _engines.add(self)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, built at first use."""
         with self.lock:
+            self.check_open()
             return Tokenizer.from_metadata(self.model.file.metadata, str(self.model.file.path))
 
     def close(self) -> None:
@@ -184,6 +201,7 @@ class Engine:
             logit_bias=logit_bias,
             seed=seed,
         )
+        self.check_open()
         prompts = self._prompts(prompt, parse_special)
         run = Batch(self, prompts, params, max_tokens, stop, logprobs)
         for _ in run:
@@ -208,6 +226,7 @@ class Engine:
         params = SamplingParams(**options)
         if _is_batch(prompt):
             raise TypeError("stream() takes one prompt; generate() takes several")
+        self.check_open()
         prompts = self._prompts(prompt, parse_special)
         return Stream(Batch(self, prompts, params, max_tokens, stop, logprobs))
 
@@ -228,6 +247,9 @@ class Engine:
         progress is called with (chunks done, chunks in all). Raises ContextOverflowError if n_ctx
         exceeds the Engine's, SmeltError if the text has fewer than n_ctx tokens.
         """
+        self.check_open()
+        if n_ctx < 4:
+            raise SmeltError(f"perplexity needs chunks of at least 4 tokens, found n_ctx {n_ctx}")
         if not 4 <= n_ctx <= self.n_ctx:
             raise ContextOverflowError(
                 f"perplexity over chunks of {n_ctx} tokens: this Engine's n_ctx is {self.n_ctx}"
@@ -257,7 +279,7 @@ class Engine:
         ]
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:
-        checked = [int(token) for token in ids]
+        checked = [operator.index(token) for token in ids]
         if not checked:
             raise SmeltError("the prompt is empty: this model adds no token of its own to it")
         if len(checked) > self.n_ctx:
@@ -308,7 +330,7 @@ class Engine:
             for sequence, tokens, _ in work:
                 sequence.tokens += tokens
             if self._debug:
-                log_step(self._program, step)
+                log_step(self._program, step, logits)
             return logits
 
     def check_open(self) -> None:

@@ -34,10 +34,10 @@ class StopText:
         if self.found:
             return ""
         self._held += text
-        hits = [at for stop in self.stops if (at := self._held.find(stop)) >= 0]
+        hits = [(at + len(stop), at) for stop in self.stops if (at := self._held.find(stop)) >= 0]
         if hits:
             self.found = True
-            return self._release(min(hits))
+            return self._release(min(hits)[1])
         return self._release(len(self._held) - self._doubtful())
 
     def flush(self) -> str:
@@ -121,8 +121,8 @@ class Generation:
 
     def finish(self, reason: str) -> Piece:
         """Ends the completion; the piece holds text that had been held back."""
-        self.finish_reason = reason
         rest = self._stop.push(self._decoder.flush()) + self._stop.flush()
+        self.finish_reason = "stop" if self._stop.found else reason
         return Piece(self._emit(rest), None)
 
     def _emit(self, text: str) -> str:

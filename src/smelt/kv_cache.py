@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .backends.base import PAGE_TOKENS
+from .errors import DeviceError
 
 if TYPE_CHECKING:
     from .backends.base import PagePool
@@ -60,21 +61,25 @@ class KVCache:
         return sequence
 
     def _adopt(self, prefix: Items[int]) -> Sequence:
-        idle = max(self._idle, key=lambda s: common_length(s.tokens, prefix), default=None)
-        active = max(self._active, key=lambda s: common_length(s.tokens, prefix), default=None)
-        n_idle = common_length(idle.tokens, prefix) if idle else 0
-        n_active = common_length(active.tokens, prefix) if active else 0
-        if active and n_active // PAGE_TOKENS * PAGE_TOKENS > n_idle:
-            whole = n_active // PAGE_TOKENS
-            shared = active.pages[:whole]
-            for page in shared:
-                self._users[page] += 1
-            return Sequence(list(prefix[: whole * PAGE_TOKENS]), shared)
-        if idle and n_idle:
-            self._idle.remove(idle)
-            self._truncate(idle, n_idle)
-            return idle
-        return Sequence()
+        """The longest known prefix: an idle sequence taken over, if that loses less than a page of
+        it, or the whole pages of any sequence, shared."""
+        best, known = None, 0
+        for candidate in (*self._idle, *self._active):
+            n = common_length(candidate.tokens, prefix)
+            if candidate not in self._idle or len(candidate.tokens) - n >= PAGE_TOKENS:
+                n -= n % PAGE_TOKENS
+            if n > known:
+                best, known = candidate, n
+        if best is None:
+            return Sequence()
+        if best in self._idle and len(best.tokens) - known < PAGE_TOKENS:
+            self._idle.remove(best)
+            self._truncate(best, known)
+            return best
+        shared = best.pages[: known // PAGE_TOKENS]
+        for page in shared:
+            self._users[page] += 1
+        return Sequence(list(prefix[:known]), shared)
 
     def reserve(self, sequence: Sequence, n_tokens: int) -> None:
         """Makes room for n_tokens more; DeviceError if there is no memory."""
@@ -94,8 +99,14 @@ class KVCache:
     def _take_page(self) -> int:
         while not self._free and self._idle and self.n_pages >= self.max_pages:
             self._release(self._idle.pop(0), 0)
-        if not self._free:
-            self.pool.grow(self.n_pages + 1)
+        while not self._free:
+            try:
+                self.pool.grow(self.n_pages + 1)
+            except DeviceError:
+                if not self._idle:
+                    raise
+                self._release(self._idle.pop(0), 0)
+                continue
             self._free.append(self.n_pages)
             self._users.append(0)
         page = self._free.pop()

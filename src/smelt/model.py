@@ -14,6 +14,9 @@ from .models import architecture
 
 __all__ = ["Model"]
 
+# Tables that old converters wrote and that follow from the metadata.
+HARMLESS_TENSORS = (".attn_rot_embd.weight", ".attn_rot_embd")
+
 
 class Model:
     """A GGUF file with a whole model in it. Nothing is decoded or copied.
@@ -42,9 +45,24 @@ class Model:
         }
 
     def record(self, capacity: int) -> list[Op]:
-        """The plain ops of one step; capacity: positions a sequence may have."""
+        """The plain ops of one step; capacity: positions a sequence may have.
+
+        UnsupportedModelError if the file has tensors that the architecture would leave out: the
+        model would then say something else than its weights mean.
+        """
         recorder = Recorder(self.config, self.weights, capacity)
         self._record(recorder)
+        left_out = [
+            name
+            for name in self.weights
+            if name not in recorder.used and not name.endswith(HARMLESS_TENSORS)
+        ]
+        if left_out:
+            raise UnsupportedModelError(
+                f"{self.file.path}: architecture {self.config.architecture} does not use "
+                f"{len(left_out)} of the file's tensors, such as {left_out[0]}; it is a variant "
+                "that smelt does not know"
+            )
         return recorder.ops
 
     def program(

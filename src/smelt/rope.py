@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .config import Config
+from .errors import ModelFormatError
 from .graph.ops import Weight
 
 if TYPE_CHECKING:
@@ -30,15 +31,19 @@ def rotary_frequencies(config: Config, factors: Weight | None = None) -> tuple[W
     inv_freq = config.rope_base ** (-np.arange(0, n, 2, dtype=np.float64) / n)
     if factors is not None:
         inv_freq = inv_freq / FORMATS[factors.format].decode(factors.data).astype(np.float64)
-    scaling, scale = config.rope_scaling, 1.0
+    scaling, scale = config.rope_scaling, config.rope_scaling.attn_factor
     if scaling.type == "linear":
         inv_freq = inv_freq / scaling.factor
     elif scaling.type == "yarn":
         keep = _yarn_ramp(config) * scaling.ext_factor
         inv_freq = inv_freq * (keep + (1 - keep) / scaling.factor)
-        scale = scaling.attn_factor
         if scaling.ext_factor:
-            scale *= 1 + 0.1 * math.log(scaling.factor)
+            scale *= 1 + 0.1 * math.log(max(1.0, scaling.factor))
+    if not (np.isfinite(inv_freq).all() and math.isfinite(scale)):
+        raise ModelFormatError(
+            f"rope.freq_base {config.rope_base}, rope_freqs.weight and {scaling} give no "
+            "finite rotation"
+        )
     inv_freq = np.ascontiguousarray(inv_freq)
     return Weight("inv_freq", inv_freq.shape, "f64", inv_freq), scale
 
@@ -50,8 +55,11 @@ def _yarn_ramp(config: Config) -> np.ndarray:
     n, s = config.rotary_dim, config.rope_scaling
 
     def pair_that_turns(times: float) -> float:
-        ratio = s.original_n_ctx / (times * 2 * math.pi)
-        return n * math.log(ratio) / (2 * math.log(config.rope_base))
+        turns = math.log(s.original_n_ctx) - math.log(times) - math.log(2 * math.pi)
+        return n * turns / (2 * math.log(config.rope_base))
+
+    if config.rope_base == 1.0:
+        raise ModelFormatError("YaRN needs a rope.freq_base other than 1")
 
     low = max(0, math.floor(pair_that_turns(s.beta_fast)))
     high = min(n - 1, math.ceil(pair_that_turns(s.beta_slow)))

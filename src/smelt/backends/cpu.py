@@ -79,7 +79,6 @@ class Device:
     def cancel(self, wanted: bool = True) -> None:
         self.native.cancel(wanted)
 
-
     def pack(self, flat: Tables) -> None:
         """Turns the quantised matrices of a program into the device's layout (native/cpu/packed.h)
         and their records to it. A matrix is packed once, however many programs use it."""

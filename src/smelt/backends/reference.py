@@ -96,12 +96,15 @@ class LoadedProgram:
             result = OPS[op.kind](self, op, pool, step)
             if result is not None:
                 self.values[op.outputs[0]] = result
-        logits: Array = self.values[self._plain[-1].outputs[0]]
-        return logits
+        result = self._plain[-1].outputs[0]
+        return self.read(result, len(self.values[result]))
 
     def read(self, value: Value, n_rows: int) -> Array:
-        rows: Array = self.values[value][:n_rows].reshape(n_rows, *value.shape)
-        return rows
+        rows: Array = self.values[value][:n_rows]
+        if value.shape and rows.shape[-1] < value.shape[-1]:  # scores: only as far as there are any
+            missing = value.shape[-1] - rows.shape[-1]
+            rows = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, missing)])
+        return rows.reshape(n_rows, *value.shape)
 
     def weight(self, op: Op, index: int) -> Array:
         weight = op.weights[index]
@@ -132,7 +135,7 @@ def rms_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
 def matmul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     (x,) = p.inputs(op)
     weight = p.weight(op, 0).astype(np.float64)
-    y = x.reshape(len(x), -1) @ weight.T
+    y = x.reshape(len(x), weight.shape[1]) @ weight.T
     if op.weights[1] is not None:
         y = y + p.weight(op, 1)
     return y.reshape(len(x), *op.outputs[0].shape)
@@ -165,7 +168,7 @@ def kv_write(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> None:
 
 def attention_scores(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     (q,) = p.inputs(op)
-    scores = np.zeros((len(q), *op.outputs[0].shape))
+    scores = np.zeros((len(q), q.shape[1], int(step.positions.max()) + 1))
     for t, position in enumerate(step.positions):
         k = pool.history(op.layer, 0, step.page_table[step.sequences[t]], position + 1)
         scores[t, :, : position + 1] = np.einsum("hd,phd->hp", q[t], per_head(k, q.shape[1]))

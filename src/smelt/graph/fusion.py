@@ -27,6 +27,9 @@ def fuse(ops: Sequence[Op]) -> list[Op]:
         at = 0
         while at < len(current):
             match = rule(current[at : at + 6], uses)
+            if match and at + match[1] == len(current):
+                # the last op's value is the program's result, which must stay the last op's first
+                match = match if match[0].outputs[:1] == current[-1].outputs[:1] else None
             if match is None:
                 result.append(current[at])
                 at += 1
@@ -51,6 +54,8 @@ def _attention(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
     if not _kinds(ops, "attention_scores", "softmax", "attention_mix"):
         return None
     scores, softmax, mix = ops[:3]
+    if softmax.inputs != scores.outputs or mix.inputs != softmax.outputs:
+        return None
     if uses[scores.outputs[0]] > 1 or uses[softmax.outputs[0]] > 1:
         return None
     params = {**scores.params, **softmax.params}
@@ -63,6 +68,8 @@ def _rope_kv_write(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
         return None
     q, k, write = ops[:3]
     if write.inputs[0] is not k.outputs[0] or uses[k.outputs[0]] > 1:
+        return None
+    if q.outputs[0] in (k.inputs[0], write.inputs[1]):
         return None
     if q.inputs[1] is not k.inputs[1] or q.params["neox"] != k.params["neox"]:
         return None

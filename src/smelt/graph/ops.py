@@ -88,6 +88,7 @@ class Recorder:
         self.weights = weights
         self.capacity = capacity
         self.ops: list[Op] = []
+        self.used: set[str] = set()  # names of the tensors that were asked for
         self._layer = -1
 
     @contextmanager
@@ -106,6 +107,7 @@ class Recorder:
 
     def optional_weight(self, name: str, *shape: int) -> Weight | None:
         """The same, or None where the file has no such tensor."""
+        self.used.add(name)
         found = self.weights.get(name)
         if found is not None and found.shape != shape:
             raise ModelFormatError(f"tensor {name}: expected shape {shape}, found {found.shape}")
@@ -131,14 +133,18 @@ class Recorder:
         return value
 
     def embed(self, name: str, table: Weight) -> Value:
+        self._dims("embed", name, table, 2)
         return self._record("embed", name, (table.n_in,), weights=(table,))
 
     def select(self, name: str, x: Value) -> Value:
         """The rows of the tokens whose logits are wanted."""
+        if x.rows != "tokens":
+            raise ModelFormatError(f"select {name}: the rows of {x.name} are selected already")
         return self._record("select", name, x.shape, (x,), rows="logits")
 
     def rms_norm(self, name: str, x: Value, gain: Weight, eps: float) -> Value:
         """x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+        self._dims("rms_norm", name, gain, 1)
         self._same_width("rms_norm", name, x.width, gain.n_in)
         return self._record("rms_norm", name, x.shape, (x,), (gain,), params={"eps": eps})
 
@@ -151,19 +157,31 @@ class Recorder:
         shape: tuple[int, ...] | None = None,
     ) -> Value:
         """x weight^T [+ bias]; `shape` may split the result into heads."""
+        self._dims("matmul", name, weight, 2)
         self._same_width("matmul", name, x.width, weight.n_in)
+        if shape is not None:
+            self._same_width("matmul", name, Value("", shape).width, weight.n_out)
         if bias is not None:
+            self._dims("matmul", name, bias, 1)
             self._same_width("matmul", name, weight.n_out, bias.n_in)
         return self._record("matmul", name, shape or (weight.n_out,), (x,), (weight, bias))
 
     def rope_table(self, name: str, inv_freq: Weight, scale: float) -> Value:
         """cos and sin of position * inv_freq, times scale: (rotary_dim / 2, 2)."""
+        self._dims("rope_table", name, inv_freq, 1)
+        if inv_freq.format != "f64":
+            raise ModelFormatError(f"rope_table {name}: expected float64, found {inv_freq.format}")
         return self._record(
             "rope_table", name, (inv_freq.n_in, 2), weights=(inv_freq,), params={"scale": scale}
         )
 
     def rope(self, name: str, x: Value, table: Value, neox: bool) -> Value:
         """Turns the leading dimensions of each head of x (n_heads, head_dim)."""
+        if len(x.shape) != 2 or table.width > x.shape[1] or x.rows != table.rows:
+            raise ModelFormatError(
+                f"rope {name}: {x.name} {x.shape} of {x.rows} cannot be turned by "
+                f"{table.name} {table.shape} of {table.rows}"
+            )
         n_heads, head_dim = x.shape
         params = {
             "n_heads": n_heads,
@@ -178,7 +196,7 @@ class Recorder:
     ) -> Value:
         """Writes k and v to the layer's pages and attends causally: kv_write, attention_scores,
         softmax, attention_mix. q: (n_heads, head_dim); k and v: (n_kv_heads, head_dim)."""
-        n_heads, head_dim = q.shape
+        n_heads, head_dim = q.shape if len(q.shape) == 2 else (1, 0)
         if k.shape != (n_kv_heads, head_dim) or v.shape != k.shape or n_heads % n_kv_heads:
             raise ModelFormatError(
                 f"{prefix}attention: q {q.shape}, k {k.shape}, v {v.shape} do not fit each other"
@@ -197,12 +215,23 @@ class Recorder:
         return self._record("silu", name, x.shape, (x,))
 
     def mul(self, name: str, a: Value, b: Value) -> Value:
-        self._same_width("mul", name, a.width, b.width)
+        self._alike("mul", name, a, b)
         return self._record("mul", name, a.shape, (a, b))
 
     def add(self, name: str, a: Value, b: Value) -> Value:
-        self._same_width("add", name, a.width, b.width)
+        self._alike("add", name, a, b)
         return self._record("add", name, a.shape, (a, b))
+
+    def _dims(self, kind: str, name: str, weight: Weight, n: int) -> None:
+        if len(weight.shape) != n:
+            raise ModelFormatError(
+                f"{kind} {name}: expected {n} dimensions, {weight.name} has shape {weight.shape}"
+            )
+
+    def _alike(self, kind: str, name: str, a: Value, b: Value) -> None:
+        self._same_width(kind, name, a.width, b.width)
+        if a.rows != b.rows:
+            raise ModelFormatError(f"{kind} {name}: rows of {a.rows} and of {b.rows} do not fit")
 
     def _same_width(self, kind: str, name: str, a: int, b: int) -> None:
         if a != b:

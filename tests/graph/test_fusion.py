@@ -1,0 +1,378 @@
+"""Fusion: each rule fires on its pattern, and only where nothing can tell the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sketch import D_FF, D_MODEL, HEAD_DIM, HEADS, KV_HEADS, Sketch, kinds, weight
+
+from smelt.graph.fusion import RULES, fuse
+from smelt.graph.ops import Op, Value
+
+
+def check(plain: Sequence[Op], fused: Sequence[Op]) -> None:
+    """The fused ops are the plain ones in groups, each with the group's operands and results."""
+    flat = [part for op in fused for part in (op.parts or (op,))]
+    assert flat == list(plain)  # ops compare by identity
+    result = plain[-1].outputs[0] if plain[-1].outputs else None
+    for op in fused:
+        group = op.parts or (op,)
+        made = {value for part in group for value in part.outputs}
+        read = {value for part in group for value in part.inputs} - made
+        outside = {v for other in plain if other not in group for v in other.inputs}
+        assert read <= set(op.inputs)
+        assert not set(op.inputs) & made
+        assert made & (outside | {result}) <= set(op.outputs) <= made
+        assert set(op.weights) == {w for part in group for w in part.weights}
+        assert all(not part.parts for part in group)
+    if result is not None:
+        assert fused[-1].outputs[0] is result  # what graph.build takes for the logits
+
+
+def fused_kinds(r: Sketch) -> list[str]:
+    fused = fuse(r.ops)
+    check(r.ops, fused)
+    return kinds(fused)[1:]  # behind embed
+
+
+def attention_block(r: Sketch) -> Value:
+    table = r.table()
+    h = r.norm(r.x)
+    q, k, v = (r.heads(h, n, name) for name, n in (("q", HEADS), ("k", 2), ("v", 2)))
+    q, k = r.rope("q_rope", q, table, False), r.rope("k_rope", k, table, False)
+    mixed = r.attention("", q, k, v, 0.5, KV_HEADS)
+    return r.add("sum", r.linear(mixed, D_MODEL, "out"), r.x)
+
+
+def gate_up(r: Sketch, swapped: bool = False, bias: bool = False) -> Value:
+    h = r.norm(r.x)
+    gate, up = r.linear(h, D_FF, "gate", bias), r.linear(h, D_FF, "up", bias)
+    s = r.silu("silu", gate)
+    return r.mul("swiglu", up, s) if swapped else r.mul("swiglu", s, up)
+
+
+# --- the rules fire
+
+
+def test_attention_half_of_a_block() -> None:
+    r = Sketch()
+    attention_block(r)
+    assert fused_kinds(r) == [
+        "rope_table",
+        "norm_matmul",
+        "rope_kv_write",
+        "attention",
+        "matmul_add",
+    ]
+    rope, attention = fuse(r.ops)[3:5]
+    assert rope.params["n_heads"] == HEADS and rope.params["n_kv_heads"] == KV_HEADS
+    assert attention.params["scale"] == 0.5 and attention.params["n_kv_heads"] == KV_HEADS
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_gate_up(bias: bool) -> None:
+    r = Sketch()
+    gate_up(r, bias=bias)
+    assert fused_kinds(r) == ["norm_gate_up"]
+    (op,) = fuse(r.ops)[1:]
+    names = [w and w.name for w in op.weights]
+    biases = ["gate.bias", "up.bias"] if bias else [None, None]
+    assert names == ["norm.gain", "gate.weight", biases[0], "up.weight", biases[1]]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_norm_and_its_matmuls(n: int) -> None:
+    r = Sketch()
+    h = r.norm(r.x)
+    outputs = [r.linear(h, 7 + i, f"y{i}", bias=i == 1) for i in range(n)]
+    r.silu("end", outputs[-1])
+    assert fused_kinds(r) == ["norm_matmul", "silu"]
+    op = fuse(r.ops)[1]
+    assert op.outputs == tuple(outputs)
+    assert len(op.weights) == 1 + 2 * n and op.params["eps"] == 1e-5
+
+
+@pytest.mark.parametrize("product_first", [True, False])
+def test_projection_into_the_stream(product_first: bool) -> None:
+    r = Sketch()
+    y = r.linear(r.x, D_MODEL)
+    r.add("sum", *((y, r.x) if product_first else (r.x, y)))
+    assert fused_kinds(r) == ["matmul_add"]
+    assert fuse(r.ops)[1].inputs == (r.x, r.x)
+
+
+# --- the rules do not fire
+
+
+def unread_by_others(r: Sketch, value: Value) -> None:
+    """Another reader, far behind."""
+    r.silu("other_reader", value)
+
+
+@pytest.mark.parametrize("which", ["kq", "kq_softmax"])
+def test_scores_that_somebody_else_reads(which: str) -> None:
+    r = Sketch()
+    attention_block(r)
+    unread_by_others(r, next(v for op in r.ops for v in op.outputs if v.name == which))
+    assert "attention" not in fused_kinds(r)
+
+
+def test_turned_keys_that_somebody_else_reads() -> None:
+    r = Sketch()
+    attention_block(r)
+    unread_by_others(r, next(v for op in r.ops for v in op.outputs if v.name == "k_rope"))
+    assert "rope_kv_write" not in fused_kinds(r)
+
+
+def test_turned_queries_that_somebody_else_reads_stay() -> None:
+    r = Sketch()
+    attention_block(r)
+    unread_by_others(r, next(v for op in r.ops for v in op.outputs if v.name == "q_rope"))
+    assert "rope_kv_write" in fused_kinds(r)
+
+
+@pytest.mark.parametrize("which", ["norm", "gate", "up", "silu"])
+def test_gate_values_that_somebody_else_reads(which: str) -> None:
+    r = Sketch()
+    gate_up(r)
+    unread_by_others(r, next(v for op in r.ops for v in op.outputs if v.name == which))
+    assert "norm_gate_up" not in fused_kinds(r)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_norm_that_somebody_else_reads(n: int) -> None:
+    r = Sketch()
+    h = r.norm(r.x)
+    for i in range(n):
+        r.linear(h, 7, f"y{i}")
+    unread_by_others(r, h)
+    assert "norm_matmul" not in fused_kinds(r)
+
+
+def test_norm_with_four_matmuls() -> None:
+    r = Sketch()
+    h = r.norm(r.x)
+    for i in range(4):
+        r.linear(h, 7, f"y{i}")
+    assert fused_kinds(r) == ["rms_norm", *["matmul"] * 4]
+
+
+def test_norm_whose_second_matmul_comes_later() -> None:
+    r = Sketch()
+    h = r.norm(r.x)
+    r.silu("between", r.linear(h, 7, "a"))
+    r.linear(h, 7, "b")
+    assert "norm_matmul" not in fused_kinds(r)
+
+
+def test_matmul_of_something_else_behind_a_norm() -> None:
+    r = Sketch()
+    h = r.norm(r.x)
+    r.linear(r.x, 7, "a")
+    r.linear(h, 7, "b")
+    assert fused_kinds(r) == ["rms_norm", "matmul", "matmul"]
+
+
+def test_product_that_somebody_else_reads() -> None:
+    r = Sketch()
+    y = r.linear(r.x, D_MODEL)
+    r.add("sum", y, r.x)
+    unread_by_others(r, y)
+    assert fused_kinds(r) == ["matmul", "add", "silu"]
+
+
+def test_product_added_to_itself() -> None:
+    r = Sketch()
+    y = r.linear(r.x, D_MODEL)
+    r.add("sum", y, y)
+    assert fused_kinds(r) == ["matmul", "add"]
+
+
+def test_sum_of_other_values() -> None:
+    r = Sketch()
+    y = r.linear(r.x, D_MODEL, "y")
+    r.linear(r.x, D_MODEL, "z")
+    r.add("sum", y, r.x)
+    assert "matmul_add" not in fused_kinds(r)
+
+
+def test_sum_that_does_not_follow_at_once() -> None:
+    r = Sketch()
+    y = r.linear(r.x, D_MODEL, "y")
+    r.silu("between", r.x)
+    r.add("sum", y, r.x)
+    assert fused_kinds(r) == ["matmul", "silu", "add"]
+
+
+def test_gate_and_up_of_different_values() -> None:
+    r = Sketch()
+    h = r.norm(r.x)
+    gate, up = r.linear(h, D_FF, "gate"), r.linear(r.x, D_FF, "up")
+    r.mul("swiglu", r.silu("silu", gate), up)
+    assert "norm_gate_up" not in fused_kinds(r)
+
+
+def test_silu_of_the_other_matmul() -> None:
+    r = Sketch()
+    h = r.norm(r.x)
+    gate, up = r.linear(h, D_FF, "gate"), r.linear(h, D_FF, "up")
+    r.mul("swiglu", gate, r.silu("silu", up))
+    assert "norm_gate_up" not in fused_kinds(r)
+
+
+def test_softmax_of_other_scores() -> None:
+    """Neighbours by kind alone: every one of the three ops belongs to another attention."""
+    r = Sketch()
+    q = r.heads(r.x, HEADS, "q")
+    heads = {"n_heads": HEADS, "n_kv_heads": KV_HEADS, "head_dim": HEAD_DIM}
+    first, second = (Value(name, (HEADS, 64)) for name in ("first", "second"))
+    p1, p2 = Value("p1", (HEADS, 64)), Value("p2", (HEADS, 64))
+    y1, y2 = Value("y1", (HEADS, HEAD_DIM)), Value("y2", (HEADS, HEAD_DIM))
+    r.ops += [
+        Op("attention_scores", (q,), (first,), (), heads),
+        Op("attention_scores", (q,), (second,), (), heads),
+        Op("softmax", (first,), (p1,), (), {"scale": 1.0, "n_heads": HEADS}),
+        Op("attention_mix", (p1,), (y1,), (), heads),
+        Op("softmax", (second,), (p2,), (), {"scale": 1.0, "n_heads": HEADS}),
+        Op("attention_mix", (p2,), (y2,), (), heads),
+    ]
+    assert "attention" not in fused_kinds(r)
+
+
+def test_mix_of_other_weights() -> None:
+    r = Sketch()
+    q = r.heads(r.x, HEADS, "q")
+    heads = {"n_heads": HEADS, "n_kv_heads": KV_HEADS, "head_dim": HEAD_DIM}
+    scores, p, other = (Value(name, (HEADS, 64)) for name in ("scores", "p", "other"))
+    r.ops += [
+        Op("attention_scores", (r.x,), (other,), (), heads),
+        Op("attention_scores", (q,), (scores,), (), heads),
+        Op("softmax", (scores,), (p,), (), {"scale": 1.0, "n_heads": HEADS}),
+        Op("attention_mix", (other,), (Value("y", (HEADS, HEAD_DIM)),), (), heads),
+    ]
+    assert "attention" not in fused_kinds(r)
+
+
+def rope_and_write(
+    r: Sketch, change: Callable[[Sketch, Value, Value], tuple[Value, Value]]
+) -> None:
+    q, k, v = (r.heads(r.x, n, name) for name, n in (("q", HEADS), ("k", 2), ("v", 2)))
+    q, k = change(r, q, k)
+    r.attention("", q, k, v, 0.5, KV_HEADS)
+
+
+def test_keys_in_another_order() -> None:
+    r = Sketch()
+    table = r.table()
+    rope_and_write(r, lambda r, q, k: (r.rope("q_", q, table, False), r.rope("k_", k, table, True)))
+    assert "rope_kv_write" not in fused_kinds(r)
+
+
+def test_keys_by_another_table() -> None:
+    r = Sketch()
+    one, two = r.table(), r.table()
+    rope_and_write(r, lambda r, q, k: (r.rope("q_", q, one, False), r.rope("k_", k, two, False)))
+    assert "rope_kv_write" not in fused_kinds(r)
+
+
+def test_keys_before_queries() -> None:
+    r = Sketch()
+    table = r.table()
+
+    def keys_first(r: Sketch, q: Value, k: Value) -> tuple[Value, Value]:
+        k = r.rope("k_", k, table, False)
+        return r.rope("q_", q, table, False), k
+
+    rope_and_write(r, keys_first)
+    assert "rope_kv_write" not in fused_kinds(r)
+
+
+def test_keys_that_do_not_turn() -> None:
+    r = Sketch()
+    table = r.table()
+
+    def queries_twice(r: Sketch, q: Value, k: Value) -> tuple[Value, Value]:
+        return r.rope("q_2", r.rope("q_", q, table, False), table, False), k
+
+    rope_and_write(r, queries_twice)
+    assert "rope_kv_write" not in fused_kinds(r)
+
+
+def test_keys_turned_out_of_the_queries() -> None:
+    """The second rope reads what the first one makes: no op can read its own result."""
+    r = Sketch()
+    table = r.table()
+    q, v = r.heads(r.x, KV_HEADS, "q"), r.heads(r.x, KV_HEADS, "v")
+    q = r.rope("q_", q, table, False)
+    r.attention("", q, r.rope("k_", q, table, False), v, 0.5, KV_HEADS)
+    assert "rope_kv_write" not in fused_kinds(r)
+
+
+def test_the_result_stays_the_result() -> None:
+    """Of two matmuls at the end, the second one's value is the program's result."""
+    r = Sketch()
+    h = r.norm(r.x)
+    r.linear(h, 7, "other")
+    r.linear(h, 9, "logits")
+    check(r.ops, fuse(r.ops))
+
+
+# --- in general
+
+
+def test_nothing_is_left_to_fuse() -> None:
+    r = Sketch()
+    attention_block(r)
+    gate_up(r)
+    once = fuse(r.ops)
+    assert fuse(once) == once
+
+
+def test_the_input_is_not_changed() -> None:
+    r = Sketch()
+    attention_block(r)
+    before = list(r.ops)
+    fuse(r.ops)
+    assert r.ops == before
+
+
+def test_no_ops() -> None:
+    assert fuse([]) == []
+
+
+def test_every_rule_can_fire() -> None:
+    r = Sketch()
+    attention_block(r)
+    gate_up(r)
+    r.linear(r.norm(r.x), 5)
+    names = {rule.__name__.removeprefix("_") for rule in RULES}
+    assert names == {op.kind for op in fuse(r.ops) if op.parts}
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_any_graph(data: st.DataObject) -> None:
+    """Ops over randomly chosen earlier values: fusion keeps every value that is still needed."""
+    r = Sketch()
+    wide = [r.x]
+    table = r.table()
+    for i in range(data.draw(st.integers(1, 14))):
+        x, y = (data.draw(st.sampled_from(wide[-4:])) for _ in "xy")
+        what = data.draw(st.sampled_from(["norm", "linear", "silu", "mul", "add", "attention"]))
+        if what == "norm":
+            wide.append(r.norm(x, f"n{i}"))
+        elif what == "linear":
+            wide.append(r.linear(x, D_MODEL, f"l{i}", data.draw(st.booleans())))
+        elif what == "silu":
+            wide.append(r.silu(f"s{i}", x))
+        elif what == "attention":
+            q, k = r.heads(x, HEADS, f"q{i}"), r.heads(y, KV_HEADS, f"k{i}")
+            q, k = r.rope(f"q_{i}", q, table, False), r.rope(f"k_{i}", k, table, False)
+            wide.append(r.attention(f"a{i}", q, k, r.heads(x, 2, f"v{i}"), 1.0, KV_HEADS))
+        else:
+            wide.append(getattr(r, what)(f"{what}{i}", x, y))
+    r.matmul("logits", wide[-1], weight("head", 9, D_MODEL))
+    check(r.ops, fuse(r.ops))
