@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tiny_model import write_tiny_llama
 
 from smelt.errors import UnsupportedModelError
 from smelt.model import Model
+from tiny_model import write_tiny_llama
 
 
 def with_extra_tensor(path: Path, name: str) -> Model:

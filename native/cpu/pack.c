@@ -5,18 +5,41 @@
 
 #include "cpu/internal.h"
 
+/* Fields of `width` bits of eight codes, one a byte of z: those of codes 0, 2, 4, 6 side by side in
+ * the lower half of the result, those of 1, 3, 5, 7 in the upper. Eight at a time, by shifting the
+ * word over itself, since a model has a billion codes and loading should not take a second. */
+static inline uint32_t two_lanes(uint64_t z, int width)
+{
+    uint64_t pairs = z | z >> (16 - width); /* bytes 0 and 1, 4 and 5: two fields each */
+    if (width == 4)
+        return (uint32_t)((pairs & 0xff) | (pairs >> 24 & 0xff00) | (pairs & 0xff00) << 8
+                          | (pairs >> 16 & 0xff000000));
+    uint64_t fours = pairs | pairs >> (32 - 2 * width), mask = (1u << 4 * width) - 1;
+    return (uint32_t)((fours & mask) | (fours >> 8 & mask) << 16);
+}
+
 /* Bits [shift, shift + width) of every code of a row, into its two lanes of each unit. */
 static inline void pack_row(const uint8_t *codes, int n_weights, int shift, int width, uint8_t *to)
 {
-    const int fields = 16 / width;
-    const uint32_t mask = (1u << width) - 1, both = mask | mask << 16;
-    for (int first = 0; first < n_weights; first += 2 * fields, to += UNIT_BYTES) {
+    const uint64_t mask = 0x0101010101010101u * ((1u << width) - 1);
+    for (int first = 0; first < n_weights; first += 32 / width, to += UNIT_BYTES) {
         uint32_t lanes = 0;
-        for (int i = 0; i < fields; i++) {
-            const uint8_t *pair = codes + first + 2 * i;
-            lanes |= (((uint32_t)pair[0] | (uint32_t)pair[1] << 16) >> shift & both) << (width * i);
+        for (int eight = 0; eight < 4 / width; eight++) {
+            uint64_t z;
+            memcpy(&z, codes + first + 8 * eight, sizeof z);
+            lanes |= two_lanes(z >> shift & mask, width) << (4 * width * eight);
         }
         memcpy(to, &lanes, sizeof lanes);
+    }
+}
+
+/* The same for whole bytes: of four codes, the middle two change places. */
+static inline void pack_bytes(const uint8_t *codes, int n_weights, uint8_t *to)
+{
+    for (int first = 0; first < n_weights; first += 4, to += UNIT_BYTES) {
+        const uint8_t lanes[4] = {codes[first], codes[first + 2], codes[first + 1],
+                                  codes[first + 3]};
+        memcpy(to, lanes, sizeof lanes);
     }
 }
 
@@ -29,7 +52,7 @@ static void pack_plane(const block_fields *rows, int n_weights, int shift, int w
         case 1: pack_row(codes, n_weights, shift, 1, to); break;
         case 2: pack_row(codes, n_weights, shift, 2, to); break;
         case 4: pack_row(codes, n_weights, shift, 4, to); break;
-        default: pack_row(codes, n_weights, shift, 8, to);
+        default: pack_bytes(codes, n_weights, to);
         }
     }
 }

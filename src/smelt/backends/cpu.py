@@ -84,14 +84,19 @@ class Device:
         and their records to it. A matrix is packed once, however many programs use it."""
         import numpy as np
 
+        packable = []
         for record, (weight, multiplied) in zip(flat.weights, flat.sources, strict=True):
             fmt, n_out, n_in = (int(record[name]) for name in ("format", "n_out", "n_in"))
-            n_bytes = _cpu.packed_bytes(fmt, n_out, n_in) if multiplied else 0
-            if not n_bytes:
-                continue
+            if multiplied and (n_bytes := _cpu.packed_bytes(fmt, n_out, n_in)):
+                packable.append((record, weight, -(-n_bytes // LINE) * LINE))
+        new = {weight: n_bytes for _, weight, n_bytes in packable if weight not in self._packed}
+        # one block of memory, which the system can back with huge pages
+        memory = np.empty(sum(new.values()) + LINE, np.uint8)
+        at = -memory.ctypes.data % LINE
+        for record, weight, n_bytes in packable:
             if weight not in self._packed:
-                whole = np.empty(n_bytes + LINE, np.uint8)
-                packed = whole[-whole.ctypes.data % LINE :][:n_bytes]
+                packed = memory[at : at + n_bytes]
+                at += n_bytes
                 self.native.pack(record.__array_interface__["data"][0], packed.ctypes.data)
                 self._packed[weight] = packed
                 weight.forget()

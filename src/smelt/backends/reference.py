@@ -96,8 +96,8 @@ class LoadedProgram:
             result = OPS[op.kind](self, op, pool, step)
             if result is not None:
                 self.values[op.outputs[0]] = result
-        result = self._plain[-1].outputs[0]
-        return self.read(result, len(self.values[result]))
+        last = self._plain[-1].outputs[0]
+        return self.read(last, len(self.values[last]))
 
     def read(self, value: Value, n_rows: int) -> Array:
         rows: Array = self.values[value][:n_rows]
