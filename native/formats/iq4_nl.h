@@ -30,14 +30,4 @@ static inline void fields_iq4_nl(const block_iq4_nl *block, block_fields *f)
     f->d = block->d;
 }
 
-static inline void decode_iq4_nl(const block_iq4_nl *block, float *y)
-{
-    block_fields f;
-    fields_iq4_nl(block, &f);
-    const float d = f16_to_f32(f.d);
-
-    for (int i = 0; i < 32; i++)
-        y[i] = d * (float)iq4_values[f.codes[i]];
-}
-
 #endif

@@ -41,17 +41,4 @@ static inline void fields_iq4_xs(const block_iq4_xs *block, block_fields *f)
     f->d = block->d;
 }
 
-static inline void decode_iq4_xs(const block_iq4_xs *block, float *y)
-{
-    block_fields f;
-    fields_iq4_xs(block, &f);
-    const float d = f16_to_f32(f.d);
-
-    for (int j = 0; j < 8; j++) {
-        const float scale = d * (float)f.scales[j];
-        for (int i = 32 * j; i < 32 * j + 32; i++)
-            y[i] = scale * (float)iq4_values[f.codes[i]];
-    }
-}
-
 #endif

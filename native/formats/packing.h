@@ -90,4 +90,28 @@ static inline void put_above(uint8_t *codes, const uint8_t *upper, int n, int bi
         codes[i] = (uint8_t)(codes[i] | upper[i] << bits);
 }
 
+/* The weights of a block, in the order of float32 operations that ggml's and gguf's decoders have.
+ * y: [block] */
+static inline void decode_fields(const block_fields *f, int block, int bits, int offset,
+                                 int sub_block, int mins, float *y)
+{
+    const float d = f16_to_f32(f->d), m = mins == NO_MINS ? 0.0f : f16_to_f32(f->m);
+
+    for (int i = 0; i < block; i++) {
+        int level = f->codes[i] - offset;
+        float scale = d;
+        if (bits == 8)
+            level = (int8_t)f->codes[i];
+        if (offset == IQ4_OFFSET)
+            level = iq4_values[f->codes[i]];
+        if (block == 256)
+            scale = d * (float)f->scales[i / sub_block];
+        y[i] = scale * (float)level;
+        if (mins == MINS_SUBTRACTED)
+            y[i] -= m * (float)f->mins[i / sub_block];
+        if (mins == MIN_ADDED)
+            y[i] += m;
+    }
+}
+
 #endif

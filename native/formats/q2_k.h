@@ -39,19 +39,4 @@ static inline void fields_q2_k(const block_q2_k *block, block_fields *f)
     f->m = block->dmin;
 }
 
-static inline void decode_q2_k(const block_q2_k *block, float *y)
-{
-    block_fields f;
-    fields_q2_k(block, &f);
-    const float d = f16_to_f32(f.d);
-    const float dmin = f16_to_f32(f.m);
-
-    for (int j = 0; j < 16; j++) {
-        const float scale = d * (float)f.scales[j];
-        const float min = dmin * (float)f.mins[j];
-        for (int i = 16 * j; i < 16 * j + 16; i++)
-            y[i] = scale * (float)f.codes[i] - min;
-    }
-}
-
 #endif

@@ -30,14 +30,4 @@ static inline void fields_q4_0(const block_q4_0 *block, block_fields *f)
     f->d = block->d;
 }
 
-static inline void decode_q4_0(const block_q4_0 *block, float *y)
-{
-    block_fields f;
-    fields_q4_0(block, &f);
-    const float d = f16_to_f32(f.d);
-
-    for (int i = 0; i < 32; i++)
-        y[i] = d * (float)(f.codes[i] - 8);
-}
-
 #endif

@@ -36,19 +36,4 @@ static inline void fields_q4_k(const block_q4_k *block, block_fields *f)
     f->m = block->dmin;
 }
 
-static inline void decode_q4_k(const block_q4_k *block, float *y)
-{
-    block_fields f;
-    fields_q4_k(block, &f);
-    const float d = f16_to_f32(f.d);
-    const float dmin = f16_to_f32(f.m);
-
-    for (int j = 0; j < 8; j++) {
-        const float scale = d * (float)f.scales[j];
-        const float min = dmin * (float)f.mins[j];
-        for (int i = 32 * j; i < 32 * j + 32; i++)
-            y[i] = scale * (float)f.codes[i] - min;
-    }
-}
-
 #endif

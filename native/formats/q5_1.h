@@ -38,15 +38,4 @@ static inline void fields_q5_1(const block_q5_1 *block, block_fields *f)
     f->m = block->m;
 }
 
-static inline void decode_q5_1(const block_q5_1 *block, float *y)
-{
-    block_fields f;
-    fields_q5_1(block, &f);
-    const float d = f16_to_f32(f.d);
-    const float m = f16_to_f32(f.m);
-
-    for (int i = 0; i < 32; i++)
-        y[i] = d * (float)f.codes[i] + m;
-}
-
 #endif

@@ -39,17 +39,4 @@ static inline void fields_q6_k(const block_q6_k *block, block_fields *f)
     f->d = block->d;
 }
 
-static inline void decode_q6_k(const block_q6_k *block, float *y)
-{
-    block_fields f;
-    fields_q6_k(block, &f);
-    const float d = f16_to_f32(f.d);
-
-    for (int j = 0; j < 16; j++) {
-        const float scale = d * (float)f.scales[j];
-        for (int i = 16 * j; i < 16 * j + 16; i++)
-            y[i] = scale * (float)(f.codes[i] - 32);
-    }
-}
-
 #endif

@@ -29,14 +29,4 @@ static inline void fields_q8_0(const block_q8_0 *block, block_fields *f)
     f->d = block->d;
 }
 
-static inline void decode_q8_0(const block_q8_0 *block, float *y)
-{
-    block_fields f;
-    fields_q8_0(block, &f);
-    const float d = f16_to_f32(f.d);
-
-    for (int i = 0; i < 32; i++)
-        y[i] = d * (float)(int8_t)f.codes[i];
-}
-
 #endif
