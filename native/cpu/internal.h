@@ -143,9 +143,20 @@ static inline void thread_share(const work *w, int n, int *first, int *end)
     *end = (int)((int64_t)n * (w->thread + 1) / w->n_threads);
 }
 
-static inline int next_unit(work *w)
+/* The next units [*first, *end) of `total` for this thread; 0 when none are left. Half of an even
+ * share of what remains, so that threads read long stretches of memory and still end together. */
+static inline int next_units(work *w, int total, int *first, int *end)
 {
-    return atomic_fetch_add_explicit(w->counter, 1, memory_order_relaxed);
+    int taken = atomic_load_explicit(w->counter, memory_order_relaxed), count;
+    do {
+        if (taken >= total) return 0;
+        count = (total - taken) / (2 * w->n_threads);
+        if (count < 1) count = 1;
+    } while (!atomic_compare_exchange_weak_explicit(w->counter, &taken, taken + count,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    *first = taken;
+    *end = taken + count;
+    return 1;
 }
 
 /* Bytes an op's activations take for n tokens, and their places from `base`: see activations.c. */

@@ -116,9 +116,10 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
 
 static void op_attention(work *w, const op_record *op)
 {
-    int total = w->n_runs * op->n_kv_heads;
-    for (int unit; (unit = next_unit(w)) < total;)
-        attend_run(w, op, w->runs[unit / op->n_kv_heads], unit % op->n_kv_heads);
+    int total = w->n_runs * op->n_kv_heads, unit, end;
+    while (next_units(w, total, &unit, &end))
+        for (; unit < end; unit++)
+            attend_run(w, op, w->runs[unit / op->n_kv_heads], unit % op->n_kv_heads);
 }
 
 /* The same in three ops whose results can be looked at: scores and weights are

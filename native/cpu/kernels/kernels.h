@@ -13,6 +13,8 @@
 #define V_UNROLL _Pragma("GCC unroll 256")
 #endif
 
+#define V_PREFETCH(p) __builtin_prefetch(p)
+
 #include "cpu/kernels/vector.h"
 
 #include "cpu/kernels/activations.h"

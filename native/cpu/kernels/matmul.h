@@ -65,6 +65,19 @@ V_INLINE const float *weight_floats(const work *w, int weight)
     return w->program->weights[weight].data;
 }
 
+/* Adds the residual, if there is one, and puts a unit's rows in their place of an output. */
+V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const float *y,
+                         int n_tokens, const float *residual)
+{
+    const size_t width = (size_t)value_width(w, output), place = (size_t)unit * UNIT_ROWS;
+    float *out = value_data(w, output) + place;
+    for (int t = 0; t < n_tokens; t++)
+        for (int r = 0; r < n_rows; r++) {
+            size_t at = (size_t)t * width + (size_t)r;
+            out[at] = y[t * UNIT_ROWS + r] + (residual ? residual[place + at] : 0.0f);
+        }
+}
+
 /* y_i = x W_i^T [+ b_i] [+ residual] for n weights at op->weights[first], [first + 2], ... */
 V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, int first, int n,
                          const float *residual)
@@ -73,21 +86,15 @@ V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, int fi
     const int32_t *weights = op->weights + first;
     prepare_activations(w, op, gain, weights, n, &a);
     float *y = unit_scratch(w, a.n_tokens);
-    int total = 0;
+    int total = 0, at, end;
     for (int i = 0; i < n; i++) total += units(w, weights[2 * i]);
-    for (int unit; (unit = next_unit(w)) < total;) {
-        int i = 0;
-        for (; unit >= units(w, weights[2 * i]); i++) unit -= units(w, weights[2 * i]);
-        int n_rows = matmul_unit(w, weights[2 * i], weights[2 * i + 1], &a, unit, y);
-        int width = value_width(w, op->outputs[i]);
-        size_t place = (size_t)unit * UNIT_ROWS;
-        float *out = value_data(w, op->outputs[i]) + place;
-        for (int t = 0; t < a.n_tokens; t++)
-            for (int r = 0; r < n_rows; r++) {
-                size_t at = (size_t)t * (size_t)width + (size_t)r;
-                out[at] = y[t * UNIT_ROWS + r] + (residual ? residual[place + at] : 0.0f);
-            }
-    }
+    while (next_units(w, total, &at, &end))
+        for (; at < end; at++) {
+            int i = 0, unit = at;
+            for (; unit >= units(w, weights[2 * i]); i++) unit -= units(w, weights[2 * i]);
+            int n_rows = matmul_unit(w, weights[2 * i], weights[2 * i + 1], &a, unit, y);
+            store_unit(w, op->outputs[i], unit, n_rows, y, a.n_tokens, residual);
+        }
 }
 
 static void op_matmul(work *w, const op_record *op) { matmul_all(w, op, NULL, 0, 1, NULL); }
@@ -110,16 +117,13 @@ static void op_norm_gate_up(work *w, const op_record *op)
     const int32_t *weights = op->weights + 1;
     prepare_activations(w, op, weight_floats(w, op->weights[0]), weights, 2, &a);
     float *gate = unit_scratch(w, a.n_tokens), *up = unit_scratch(w, a.n_tokens);
-    int width = value_width(w, op->outputs[0]), total = units(w, weights[0]);
-    for (int unit; (unit = next_unit(w)) < total;) {
-        int n_rows = matmul_unit(w, weights[0], weights[1], &a, unit, gate);
-        matmul_unit(w, weights[2], weights[3], &a, unit, up);
-        for (int t = 0; t < a.n_tokens; t++) {
-            float *g = gate + t * UNIT_ROWS;
-            vf_store(g, vf_mul(vf_silu(vf_load(g)), vf_load(up + t * UNIT_ROWS)));
-            float *out = value_data(w, op->outputs[0]) + (size_t)t * (size_t)width
-                         + (size_t)unit * UNIT_ROWS;
-            for (int r = 0; r < n_rows; r++) out[r] = g[r];
+    int total = units(w, weights[0]), unit, end;
+    while (next_units(w, total, &unit, &end))
+        for (; unit < end; unit++) {
+            int n_rows = matmul_unit(w, weights[0], weights[1], &a, unit, gate);
+            matmul_unit(w, weights[2], weights[3], &a, unit, up);
+            for (int i = 0; i < a.n_tokens * UNIT_ROWS; i += UNIT_ROWS)
+                vf_store(gate + i, vf_mul(vf_silu(vf_load(gate + i)), vf_load(up + i)));
+            store_unit(w, op->outputs[0], unit, n_rows, gate, a.n_tokens, NULL);
         }
-    }
 }

@@ -34,6 +34,10 @@ V_INLINE packed_block block_at(code_traits t, const uint8_t *group, int n_blocks
     return (packed_block){at, at + low, sides + b * side_bytes(t)};
 }
 
+/* How far ahead products of few tokens ask for the planes. A core reads one stream as fast as memory
+ * gives only if enough of it is on its way: on a Zen 5, 17 GB/s with 2 KiB, 37 with 32. */
+enum { PREFETCH_BYTES = 32768 };
+
 enum { SPAN = 32 }; /* weights that are unpacked together: a whole unit of every plane */
 
 V_INLINE packed_block span_at(code_traits t, packed_block block, int span)
@@ -117,6 +121,9 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
         const int16_t *q = x.q + s * SPAN;
+        for (int line = 0; line < plane_bytes(t, t.bits) * SPAN / t.block; line += UNIT_BYTES)
+            V_PREFETCH(block.low + plane_bytes(t, t.bits) * SPAN / t.block * s + line
+                       + PREFETCH_BYTES);
         vi dot[V_DOT_TOKENS][MOST_CHAINS];
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
