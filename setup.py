@@ -1,15 +1,18 @@
 """The compiled extensions of smelt; every other setting is in pyproject.toml."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # The stable ABI of Python 3.10: one wheel serves every later version.
 STABLE_ABI = [("Py_LIMITED_API", "0x030A0000"), ("CYTHON_LIMITED_API", "1")]
 
 # Contraction stays off because results must not depend on what a compiler chooses to fuse:
 # where a fused multiply-add is meant, the code says so.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-Wall"]
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-Wall", "-g0"]
 
 
 def extension(name: str, *patterns: str) -> Extension:
@@ -27,10 +30,26 @@ def extension(name: str, *patterns: str) -> Extension:
     )
 
 
+class BuildExtensions(build_ext):
+    """Compiles the sources of an extension side by side."""
+
+    def build_extensions(self):
+        compile_in_turn = self.compiler.compile
+
+        def compile_side_by_side(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as workers:
+                parts = workers.map(lambda source: compile_in_turn([source], **options), sources)
+                return [name for part in parts for name in part]
+
+        self.compiler.compile = compile_side_by_side
+        super().build_extensions()
+
+
 setup(
+    cmdclass={"build_ext": BuildExtensions},
     ext_modules=[
         extension("_gguf", "native/gguf/*.c"),
         extension("_quant", "native/formats/*.c"),
         extension("_cpu", "native/cpu/**/*.c", "native/formats/*.c"),
-    ]
+    ],
 )

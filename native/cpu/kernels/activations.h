@@ -32,8 +32,13 @@ V_INLINE void quantise_block(const float *x, int block, int16_t *q, float *d, in
     float most = vf_maximum(largest), nan = vf_sum(invalid);
     /* below 2047 / FLT_MAX the inverse would be infinite: such a block counts as zero */
     float inverse_d = ACTIVATION_MAX / most;
-    vf inverse = vf_set(inverse_d < INFINITY && nan == 0.0f ? inverse_d : 0.0f);
+    vf inverse = vf_set(inverse_d < INFINITY ? inverse_d : 0.0f);
     *d = most / ACTIVATION_MAX + nan;
+    if (*d != *d) { /* no integer stands for a NaN: these would overflow a sum */
+        memset(q, 0, (size_t)block * sizeof *q);
+        memset(sums, 0, (size_t)(block / 16) * sizeof *sums);
+        return;
+    }
     for (int i = 0; i < block; i += 32) {
         vi a = vi_round(vf_mul(vf_load(x + i), inverse));
         vi b = vi_round(vf_mul(vf_load(x + i + 16), inverse));

@@ -1,0 +1,44 @@
+/* Runs the native tests: the kernels, the thread pool and replay, without Python. */
+#define _POSIX_C_SOURCE 200809L
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cases.h"
+#include "check.h"
+#include "cpu/cpu.h"
+
+static void give_up(int number)
+{
+    static const char message[] = "a native test hangs\n";
+    (void)number;
+    if (write(STDERR_FILENO, message, sizeof message - 1) < 0) _exit(3);
+    _exit(3);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} tests[] = {
+    {"threads", test_threads}, {"matmul", test_matmul}, {"attention", test_attention},
+    {"layer", test_layer},     {"replay", test_replay},
+};
+
+/* Runs the tests that the arguments name, or all. */
+int main(int count, char **names)
+{
+    enum { SECONDS = 500 };
+    signal(SIGALRM, give_up);
+    alarm(SECONDS);
+    printf("instruction sets:");
+    for (int i = 0; i < cpu_isa_count(); i++)
+        if (cpu_isa_available(i)) printf(" %s", cpu_isa_name(i));
+    printf("\n");
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+        int wanted = count == 1;
+        for (int j = 1; j < count; j++) wanted |= !strcmp(names[j], tests[i].name);
+        if (wanted) tests[i].run();
+    }
+    return checks_report();
+}

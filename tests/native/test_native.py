@@ -1,0 +1,111 @@
+"""The compiled core without Python: kernels, threads and replay, as C programs of their own.
+
+They run plain, under the compiler's sanitizers, and for arm64 under an emulator. Every variant
+prints how many checks passed; a compiler, sanitizer or emulator that is missing is a skip.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests" / "native"
+NATIVE = ROOT / "native"
+FLAGS = ["-std=c11", "-ffp-contract=off", "-pthread", "-Wall"]
+SANITIZE = ["-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to build and run the programs."""
+
+    compiler: tuple[str, ...]  # candidates, the first that is there is taken
+    flags: tuple[str, ...]
+    emulator: str | None = None
+
+
+VARIANTS = {
+    "plain": Variant(("cc", "gcc", "clang"), ("-O1",)),
+    # at -O0, since gcc 12 takes minutes to optimise what it instruments for addresses
+    "address": Variant(("cc", "gcc", "clang"), ("-O0", "-fsanitize=address,undefined", *SANITIZE)),
+    "thread": Variant(("cc", "gcc", "clang"), ("-O1", "-fsanitize=thread", *SANITIZE)),
+    "arm64": Variant(("aarch64-linux-gnu-gcc",), ("-O1", "-static"), "qemu-aarch64"),
+}
+
+
+def command(variant: Variant, folder: Path) -> tuple[list[str], list[str]]:
+    """How to compile and how to run, or a skip that says what is missing."""
+    compiler = next((name for name in variant.compiler if shutil.which(name)), None)
+    if compiler is None:
+        pytest.skip(f"no C compiler: {' or '.join(variant.compiler)} is not installed")
+    run = [] if variant.emulator is None else [variant.emulator]
+    if run and not shutil.which(run[0]):
+        pytest.skip(f"{run[0]} is not installed")
+    build = [compiler, *FLAGS, *variant.flags]
+    probe = folder / "probe"
+    probe.with_suffix(".c").write_text("int main(void) { return 0; }\n")
+    built = subprocess.run(
+        [*build, f"{probe}.c", "-o", str(probe)], capture_output=True, text=True, check=False
+    )
+    if built.returncode or subprocess.run([*run, str(probe)], check=False).returncode:
+        pytest.skip(f"{' '.join(build)} does not build a program that runs: {built.stderr[-300:]}")
+    return build, run
+
+
+def build_program(
+    compile_command: Sequence[str], sources: Sequence[Path], includes: Sequence[Path], to: Path
+) -> None:
+    """Compiles the sources side by side and links them."""
+    options = [f"-I{path}" for path in includes]
+
+    def compile_one(source: Path) -> str:
+        target = to.parent / f"{to.name}-{'-'.join(source.relative_to(ROOT).parts)}.o"
+        line = [*compile_command, *options, "-c", str(source), "-o", str(target)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return str(target)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as workers:
+        objects = list(workers.map(compile_one, sources))
+    subprocess.run([*compile_command, *objects, "-lm", "-o", str(to)], check=True)
+
+
+def build_tests(compile_command: Sequence[str], to: Path) -> None:
+    sources = [*NATIVE.glob("cpu/**/*.c"), *NATIVE.glob("formats/*.c"), *TESTS.glob("*.c")]
+    build_program(compile_command, sources, [NATIVE, TESTS], to)
+
+
+def build_primitives(compile_command: Sequence[str], to: Path) -> None:
+    """The isa/ units with calls of the v_ primitives in the place of their kernels."""
+    folder = TESTS / "primitives"
+    sources = [*NATIVE.glob("cpu/isa/*.c"), TESTS / "check.c", folder / "main.c"]
+    build_program(compile_command, sources, [folder, NATIVE, TESTS], to)
+
+
+def expect_success(line: Sequence[str]) -> str:
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert done.stdout.rstrip().endswith(" passed, 0 failed")
+    return done.stdout
+
+
+@pytest.mark.parametrize("build", [build_tests, build_primitives])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_native(name: str, build: Callable[[Sequence[str], Path], None], tmp_path: Path) -> None:
+    if name == "thread" and build is build_primitives:
+        pytest.skip("the primitives start no threads")
+    compile_command, run = command(VARIANTS[name], tmp_path)
+    build(compile_command, tmp_path / "program")
+    # the thread sanitizer slows kernels down a lot: only what shares data between threads runs
+    only = ["threads", "layer", "replay"] if name == "thread" else []
+    printed = expect_success([*run, str(tmp_path / "program"), *only])
+    if name == "arm64":
+        assert "scalar neon" in printed
