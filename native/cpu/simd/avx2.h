@@ -46,11 +46,6 @@ V_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return V_EACH_F(_mm256_cvtph_ps(V_M128(p)), _mm256_cvtph_ps(V_M128(p + 8)));
 }
-V_INLINE void vf_store_f16(uint16_t *p, vf x)
-{
-    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
-    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
-}
 V_INLINE float v_f16(uint16_t x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x))); }
 V_INLINE vf vf_load_bf16(const uint16_t *p)
 {
@@ -139,10 +134,6 @@ V_INLINE vh vh_and(vh x, vh y)
 V_INLINE vh vh_or(vh x, vh y)
 {
     return V_EACH_H(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
-}
-V_INLINE vh vh_add(vh x, vh y)
-{
-    return V_EACH_H(_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b));
 }
 V_INLINE vh vh_sub(vh x, vh y)
 {

@@ -30,10 +30,6 @@ V_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
-V_INLINE void vf_store_f16(uint16_t *p, vf a)
-{
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
 V_INLINE float v_f16(uint16_t x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x))); }
 V_INLINE vf vf_load_bf16(const uint16_t *p)
 {
@@ -80,7 +76,6 @@ V_INLINE vh vh_load_i8_twice(const int8_t *p)
 }
 V_INLINE vh vh_and(vh a, vh b) { return _mm512_and_si512(a, b); }
 V_INLINE vh vh_or(vh a, vh b) { return _mm512_or_si512(a, b); }
-V_INLINE vh vh_add(vh a, vh b) { return _mm512_add_epi16(a, b); }
 V_INLINE vh vh_sub(vh a, vh b) { return _mm512_sub_epi16(a, b); }
 V_INLINE vh vh_mul(vh a, vh b) { return _mm512_mullo_epi16(a, b); }
 /* Shifts through vector types: a count that is constant after unrolling becomes an immediate. */

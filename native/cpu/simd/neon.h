@@ -34,10 +34,6 @@ V_INLINE vf vf_load_f16(const uint16_t *p)
 {
     V_MAP_F(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
 }
-V_INLINE void vf_store_f16(uint16_t *p, vf a)
-{
-    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a.x[i])));
-}
 V_INLINE float v_f16(uint16_t x)
 {
     return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x))), 0);
@@ -121,7 +117,6 @@ V_INLINE vh vh_load_i8_twice(const int8_t *p)
 }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(vandq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(vorrq_s16(a.x[i], b.x[i])); }
-V_INLINE vh vh_add(vh a, vh b) { V_MAP_H(vaddq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_sub(vh a, vh b) { V_MAP_H(vsubq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_mul(vh a, vh b) { V_MAP_H(vmulq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_sll(vh a, int n) { V_MAP_H(vshlq_s16(a.x[i], vdupq_n_s16((int16_t)n))); }

@@ -31,10 +31,6 @@ V_INLINE vf vf_abs(vf a) { V_MAP_F(fabsf(a.x[i])); }
 V_INLINE vf vf_fma(vf a, vf b, vf c) { V_MAP_F(fmaf(a.x[i], b.x[i], c.x[i])); }
 V_INLINE float v_f16(uint16_t x) { return f16_to_f32(x); }
 V_INLINE vf vf_load_f16(const uint16_t *p) { V_MAP_F(f16_to_f32(p[i])); }
-V_INLINE void vf_store_f16(uint16_t *p, vf a)
-{
-    for (int i = 0; i < 16; i++) p[i] = f32_to_f16(a.x[i]);
-}
 V_INLINE vf vf_load_bf16(const uint16_t *p) { V_MAP_F(bf16_to_f32(p[i])); }
 V_INLINE vf vf_from_vi(vi a) { V_MAP_F((float)a.x[i]); }
 V_INLINE vi vi_round(vf a) /* out of range or NaN: INT32_MIN, as x86 has it */
@@ -84,7 +80,6 @@ V_INLINE vh vh_load_u8_twice(const uint8_t *p) { V_MAP_H(p[i / 2]); }
 V_INLINE vh vh_load_i8_twice(const int8_t *p) { V_MAP_H(p[i / 2]); }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(a.x[i] & b.x[i]); }
 V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(a.x[i] | b.x[i]); }
-V_INLINE vh vh_add(vh a, vh b) { V_MAP_H(a.x[i] + b.x[i]); }
 V_INLINE vh vh_sub(vh a, vh b) { V_MAP_H(a.x[i] - b.x[i]); }
 V_INLINE vh vh_mul(vh a, vh b) { V_MAP_H(a.x[i] * b.x[i]); }
 V_INLINE vh vh_sll(vh a, int n) { V_MAP_H((uint16_t)a.x[i] << n); }
