@@ -1,8 +1,12 @@
 """Fixtures that more than one test module uses."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# Shells start background jobs with SIGINT ignored, which is inherited; tests of Ctrl-C need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -97,15 +97,25 @@ def expect_success(line: Sequence[str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("build", [build_tests, build_primitives])
-@pytest.mark.parametrize("name", VARIANTS)
-def test_native(name: str, build: Callable[[Sequence[str], Path], None], tmp_path: Path) -> None:
-    if name == "thread" and build is build_primitives:
-        pytest.skip("the primitives start no threads")
-    compile_command, run = command(VARIANTS[name], tmp_path)
-    build(compile_command, tmp_path / "program")
-    # the thread sanitizer slows kernels down a lot: only what shares data between threads runs
-    only = ["threads", "layer", "replay"] if name == "thread" else []
-    printed = expect_success([*run, str(tmp_path / "program"), *only])
-    if name == "arm64":
-        assert "scalar neon" in printed
+def check(
+    build: Callable[[Sequence[str], Path], None], name: str, folder: Path, *only: str
+) -> None:
+    compile_command, run = command(VARIANTS[name], folder)
+    build(compile_command, folder / "program")
+    printed = expect_success([*run, str(folder / "program"), *only])
+    assert name != "arm64" or "scalar neon" in printed
+
+
+@pytest.mark.parametrize("name", ["plain", "address", "arm64"])
+def test_primitives(name: str, tmp_path: Path) -> None:
+    check(build_primitives, name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["plain", "address", "arm64"])
+def test_core(name: str, tmp_path: Path) -> None:
+    check(build_tests, name, tmp_path)
+
+
+def test_core_shares_no_data_unguarded(tmp_path: Path) -> None:
+    """Under the thread sanitizer, which is slow: only what more than one thread touches."""
+    check(build_tests, "thread", tmp_path, "threads", "layer", "replay")
