@@ -112,24 +112,21 @@ def measure(path: Path, threads: int, rounds: int, names: list[str], console: Co
     )
 
 
-def table(results: list[Result], names: list[str], threads: int) -> Table:
-    """What a person reads."""
-    shown = Table(title=f"tokens/s, {threads} threads, medians of interleaved rounds")
-    shown.add_column("model")
-    for kind, n_tokens in (("decode", DECODE), ("prefill", PREFILL)):
-        for name in names:
-            shown.add_column(f"{kind} {n_tokens}\n{name}", justify="right")
-        shown.add_column("ratio", justify="right")
-        limit = "bandwidth" if kind == "decode" else "f32 FMA peak"
-        shown.add_column(f"of {limit}", justify="right")
+def table(results: list[Result], names: list[str], threads: int, kind: str) -> Table:
+    """What a person reads of "decode" or of "prefill"."""
+    n_tokens, limit = (DECODE, "bandwidth") if kind == "decode" else (PREFILL, "f32 peak")
+    shown = Table(title=f"{kind} of {n_tokens} tokens, {threads} threads: tokens/s")
+    shown.add_column("model", no_wrap=True)
+    for name in names:
+        shown.add_column(name, justify="right")
+    shown.add_column("ratio", justify="right")
+    shown.add_column(f"of {limit}", justify="right")
     for r in results:
-        row = [r.model]
-        for rates, most in ((r.decode, r.decode_limit), (r.prefill, r.prefill_limit)):
-            row += [f"{rates[name]:.1f}" for name in names]
-            other = rates.get("llama.cpp")
-            row.append(f"{rates['smelt'] / other:.2f}" if other else "-")
-            row.append(f"{rates['smelt'] / most:.0%}")
-        shown.add_row(*row)
+        rates, most = getattr(r, kind), getattr(r, f"{kind}_limit")
+        other = rates.get("llama.cpp")
+        ratio = f"{rates['smelt'] / other:.2f}" if other else "-"
+        speeds = [f"{rates[name]:.1f}" for name in names]
+        shown.add_row(r.model, *speeds, ratio, f"{rates['smelt'] / most:.0%}")
     return shown
 
 
@@ -181,7 +178,8 @@ def main() -> None:
         measure(path, arguments.threads, arguments.rounds, names, console)
         for path in arguments.models
     ]
-    console.print(table(results, names, arguments.threads))
+    for kind in ("decode", "prefill"):
+        console.print(table(results, names, arguments.threads, kind))
     if arguments.json:
         rows: list[dict[str, Any]] = [asdict(r) for r in results]
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
