@@ -158,7 +158,9 @@ def plot(results: list[Result], names: list[str], path: Path) -> None:
         axis.set_xticks(range(len(results)), [r.model.split("-", 1)[-1] for r in results])
         axis.set_ylabel("tokens/s")
         axis.set_title(f"{kind} of {DECODE if kind == 'decode' else PREFILL} tokens")
-        axis.legend(fontsize=8)
+        axis.legend(
+            fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.07), frameon=False
+        )
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=140)
 

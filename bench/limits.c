@@ -64,6 +64,7 @@ static void *fma_share(void *argument)
     for (int l = 0; l < LANES; l++) a[l] = 0.999f, b[l] = 0.001f;
     for (int i = 0; i < 12; i++) sum[i] = a;
     for (int64_t r = 0; r < s->rounds; r++)
+#pragma GCC unroll 12 /* or the sums would live in memory */
         for (int i = 0; i < 12; i++) {
             sum[i] = sum[i] * a + b;
             KEEP(sum[i]);
