@@ -454,3 +454,13 @@ def test_every_sound_model_is_recognised(
     assert (config.d_model, config.d_ff, config.n_vocab) == (d_model, d_ff, n_vocab)
     assert (config.n_heads, config.n_kv_heads, config.head_dim) == (n_heads, n_kv_heads, head_dim)
     assert (config.n_layers, config.tied) == (n_layers, tied)
+
+
+@pytest.mark.parametrize(
+    "tensor", ["token_embd.weight", "blk.0.ffn_up.weight", "blk.0.attn_q.weight"]
+)
+def test_dimensions_beyond_what_kernels_count_are_refused(tensor: str) -> None:
+    """A sparse file can hold such a matrix; its rows would not fit 32-bit offsets."""
+    shapes = shapes_of() | {tensor: (2**24 + 64, 64)}
+    with pytest.raises(UnsupportedModelError, match=rf"{tensor}.*16777280.*16777216"):
+        infer_config(metadata_of(), shapes)

@@ -19,6 +19,10 @@ __all__ = ["Config", "RopeScaling", "infer_config"]
 Shapes = Mapping[str, tuple[int, ...]]
 T = TypeVar("T", int, float, str)
 
+# Most rows or columns of a matrix: kernels count the bytes of a row, and the elements of a page of
+# keys, in 32 bits. The largest vocabularies have 2**18.
+MOST_ELEMENTS = 2**24
+
 
 @dataclass(frozen=True, kw_only=True)
 class RopeScaling:
@@ -171,6 +175,11 @@ def _matrix(shapes: Shapes, name: str) -> tuple[int, int]:
         raise ModelFormatError(f"tensor {name} is missing: the file holds no complete model")
     if len(shape) != 2 or 0 in shape:
         raise ModelFormatError(f"tensor {name}: expected two dimensions, found shape {shape}")
+    if max(shape) > MOST_ELEMENTS:
+        raise UnsupportedModelError(
+            f"tensor {name}: shape {shape} has a dimension above {MOST_ELEMENTS}, the most that "
+            "smelt computes with"
+        )
     return shape[0], shape[1]
 
 
