@@ -83,13 +83,13 @@ typedef struct {
 static scratch_sizes scratch_needed(const program_tables *t)
 {
     scratch_sizes need = {0, 0};
-    size_t tokens = (size_t)t->max_tokens;
-    size_t units = 2 * (tokens > 1 ? tokens : 1) * UNIT_ROWS * sizeof(float);
+    const int rows = t->max_tokens > t->max_logits ? t->max_tokens : t->max_logits;
+    size_t units = 2 * (size_t)(rows > 1 ? rows : 1) * UNIT_ROWS * sizeof(float);
     for (int i = 0; i < t->n_ops; i++) {
         const op_record *op = &t->ops[i];
         if (op->inputs[0] < 0) continue;
         int width = t->values[op->inputs[0]].width;
-        size_t shared = activations_bytes(t->max_tokens, width), thread = units;
+        size_t shared = activations_bytes(rows, width), thread = units;
         thread += activations_bytes(1, width);
         if (op->n_kv_heads > 0) {
             size_t head = (size_t)(op->head_dim + 15) / 16 * 16;
