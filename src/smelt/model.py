@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from .config import Config, infer_config
-from .errors import UnsupportedModelError
+from .errors import ModelFormatError, UnsupportedModelError
 from .gguf_file import GGUFFile
 from .graph.ops import Op, Recorder, Weight
 from .graph.program import Program, build
@@ -35,10 +35,12 @@ class Model:
                     "which smelt cannot compute with; convert the model to another format"
                 )
         metadata = self.file.metadata
-        self._record = architecture(str(metadata.get("general.architecture", "")))
-        self.config: Config = infer_config(
-            metadata, {name: tensor.shape for name, tensor in tensors.items()}
-        )
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        try:
+            self._record = architecture(str(metadata.get("general.architecture", "")))
+            self.config: Config = infer_config(metadata, shapes)
+        except (ModelFormatError, UnsupportedModelError) as error:
+            raise type(error)(f"{self.file.path}: {error}") from None
         self.weights: Mapping[str, Weight] = {
             name: Weight(name, tensor.shape, tensor.format, tensor.data, tensor.forget)
             for name, tensor in tensors.items()
