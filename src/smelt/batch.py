@@ -70,6 +70,7 @@ class Batch:
         self._before = engine.cancellations
         stops = [stop] if isinstance(stop, str) else list(stop)
         samplers = [Sampler(params, engine.config.n_vocab) for _ in prompts]
+        self._enough = samplers[0].enough if samplers and logprobs is None else 0
         tokenizer = engine.tokenizer
         with engine.lock:
             engine.check_open()
@@ -111,7 +112,7 @@ class Batch:
         work = [
             (g.sequence, taken, [len(taken) - 1] if whole else []) for _, g, taken, whole in chosen
         ]
-        logits = self._engine.step(work, self._before)
+        logits = self._engine.step(work, self._before, self._enough)
         row = 0
         for index, g, taken, whole in chosen:
             if whole:

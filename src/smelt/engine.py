@@ -57,7 +57,8 @@ class Engine:
     """A GGUF model on a device.
 
     path: the model, or the first file of a split one.
-    device: "auto", "cpu" or "reference" (NumPy in float64: slow, the oracle).
+    device: "auto", "cpu", "metal" (an Apple GPU) or "reference" (NumPy in float64: slow, the
+        oracle).
     n_ctx: most tokens of one sequence, prompt and completion; None takes what the model was
         trained for. Memory is used as sequences grow.
     threads: of the CPU device; None takes one a core.
@@ -312,11 +313,13 @@ class Engine:
                 if not self.closed:
                     self.cache.end(sequence, keep=False)
 
-    def step(self, work: Work, before: int) -> np.ndarray:
+    def step(self, work: Work, before: int, enough: int = 0) -> np.ndarray:
         """Evaluates tokens of several sequences in one step: logits [wanted rows, n_vocab].
 
         work: (sequence of the cache, its next tokens, indices of those whose logits are wanted);
-        before: `cancellations` when the caller began: CancelledError if there was one since.
+        before: `cancellations` when the caller began: CancelledError if there was one since;
+        enough: if not 0, so many of the largest logits of each row will do, and a device that
+        profits from that gives these (see LoadedProgram.run_top).
         """
         with self.lock:
             self.check_open()
@@ -326,7 +329,10 @@ class Engine:
             for sequence, tokens, _ in work:
                 self.cache.reserve(sequence, len(tokens))
             step = make_step(work)
-            logits = self._program.run(self.cache.pool, step)
+            if 0 < enough <= self._device.most_top and len(step.logit_rows) and not self._debug:
+                logits = self._program.run_top(self.cache.pool, step, enough)
+            else:
+                logits = self._program.run(self.cache.pool, step)
             for sequence, tokens, _ in work:
                 sequence.tokens += tokens
             if self._debug:

@@ -96,8 +96,12 @@ class Generation:
         return not self.finish_reason
 
     def accept(self, logits: np.ndarray) -> Piece:
-        """Chooses the next token from the logits [n_vocab] of the last pending one."""
-        token = self._sampler.sample(logits, self._history)
+        """Chooses the next token from the logits [n_vocab] of the last pending one, or from as
+        many of the largest as the sampler needs (see Sampler.sample_top)."""
+        if logits.dtype.names:
+            token = self._sampler.sample_top(logits)
+        else:
+            token = self._sampler.sample(logits, self._history)
         self._last_token = time.perf_counter()
         self._first_token = self._first_token or self._last_token
         if token in self._eog_ids:

@@ -51,14 +51,23 @@ class Tensor:
     offset: int
     """Of the data, in bytes from the start of `file`."""
 
+    @property
+    def mapping(self) -> tuple[int, int]:
+        """Address and bytes of the whole mapped file that `data` is part of."""
+        return self.data.ctypes.data - self.offset, len(self._mapped_file())
+
     def forget(self) -> None:
         """Let the tensor's pages leave memory; a later look reads them from the file again."""
+        if hasattr(mmap, "MADV_DONTNEED") and self.nbytes:
+            start = self.offset // mmap.PAGESIZE * mmap.PAGESIZE
+            end = self.offset + self.nbytes
+            self._mapped_file().madvise(mmap.MADV_DONTNEED, start, end - start)
+
+    def _mapped_file(self) -> mmap.mmap:
         mapping: object = self.data
         while not isinstance(mapping, mmap.mmap):
             mapping = mapping.obj if isinstance(mapping, memoryview) else mapping.base  # type: ignore[attr-defined]
-        if hasattr(mmap, "MADV_DONTNEED") and self.nbytes:
-            start = self.offset // mmap.PAGESIZE * mmap.PAGESIZE
-            mapping.madvise(mmap.MADV_DONTNEED, start, self.offset + self.nbytes - start)
+        return mapping
 
 
 class GGUFFile:

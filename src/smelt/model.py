@@ -42,7 +42,9 @@ class Model:
         except (ModelFormatError, UnsupportedModelError) as error:
             raise type(error)(f"{self.file.path}: {error}") from None
         self.weights: Mapping[str, Weight] = {
-            name: Weight(name, tensor.shape, tensor.format, tensor.data, tensor.forget)
+            name: Weight(
+                name, tensor.shape, tensor.format, tensor.data, tensor.forget, tensor.mapping
+            )
             for name, tensor in tensors.items()
         }
 

@@ -176,10 +176,40 @@ class Sampler:
             raise SamplingError("logit_bias bans every token that the logits leave possible")
         if self.params.temperature == 0.0:
             return best
-        candidates = Candidates(self._ids, scores)
+        return self._draw(Candidates(self._ids, scores))
+
+    def _draw(self, candidates: Candidates) -> int:
         for stage in self._stages:
             candidates = stage(candidates)
         return draw(candidates, self._uniform())
+
+    @property
+    def enough(self) -> int:
+        """How many of the largest logits decide the next token (see sample_top); 0: all do."""
+        if self._shifts:
+            return 0
+        return 1 if self.params.temperature == 0.0 else self.params.top_k
+
+    def sample_top(self, top: NDArray[Any]) -> int:
+        """The same token as sample(), from the `enough` largest logits alone.
+
+        top: [k] of ("id", "logit"), the largest first and of equal ones the lowest id; a NaN or
+        +inf anywhere among the logits is in front. Raises SamplingError for those, and where all
+        are −inf.
+        """
+        first, logit = int(top["id"][0]), float(top["logit"][0])
+        if logit == -math.inf:
+            raise SamplingError(f"all {self.n_vocab} logits are -inf: no token is possible")
+        if not math.isfinite(logit):
+            raise SamplingError(
+                f"the logit of token {first} is {logit}: the model file or the computation is "
+                "damaged"
+            )
+        if self.params.temperature == 0.0:
+            return first
+        by_id = top[np.argsort(top["id"])]
+        candidates = Candidates(by_id["id"].astype(np.intp), by_id["logit"].astype(np.float64))
+        return self._draw(candidates)
 
     def logprobs(self, logits: NDArray[np.floating[Any]], token: int, n: int) -> Logprobs:
         """Log probabilities of `token` and of the `n` most likely tokens, of the unchanged logits.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from importlib import import_module
 from typing import cast
 
@@ -10,12 +12,14 @@ from .base import Device
 
 __all__ = ["DEVICES", "Device", "check_device", "open_device"]
 
-DEVICES = ("cpu", "reference")
+DEVICES = ("cpu", "metal", "reference")
+
+logger = logging.getLogger("smelt")
 
 
 def check_device(name: str) -> str:
     """The device that a name means ("auto": the fastest one of this machine), or DeviceError."""
-    chosen = "cpu" if name == "auto" else name
+    chosen = _fastest() if name == "auto" else name
     if chosen not in DEVICES:
         known = ", ".join(("auto", *DEVICES))
         raise DeviceError(f"device {name!r} is not known; smelt has {known}")
@@ -23,5 +27,26 @@ def check_device(name: str) -> str:
 
 
 def open_device(name: str, threads: int | None = None) -> Device:
-    """Opens a device by name; DeviceError if it is not known or refuses."""
-    return cast(Device, import_module(f".{check_device(name)}", __name__).Device(threads))
+    """Opens a device by name; DeviceError if it is not known or refuses. "auto" falls back to the
+    CPU where a GPU is there that cannot be used."""
+    chosen = check_device(name)
+    try:
+        return _open(chosen, threads)
+    except DeviceError as error:
+        if name != "auto" or chosen == "cpu":
+            raise
+        logger.warning("%s; the CPU is used instead", error)
+        return _open("cpu", threads)
+
+
+def _open(name: str, threads: int | None) -> Device:
+    return cast(Device, import_module(f".{name}", __name__).Device(threads))
+
+
+def _fastest() -> str:
+    """A real GPU: where Metal is only simulated, "metal" has to be asked for."""
+    if sys.platform != "darwin":
+        return "cpu"
+    from .metal import why_unavailable
+
+    return "cpu" if why_unavailable() else "metal"

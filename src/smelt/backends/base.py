@@ -53,6 +53,11 @@ class LoadedProgram(Protocol):
         """Runs a step; logits [n_logits, n_vocab] (float32; float64 on the reference device).
         Raises DeviceError, or CancelledError after cancel()."""
 
+    def run_top(self, pool: PagePool, step: Step, k: int) -> np.ndarray:
+        """Runs a step and gives the k largest logits of each wanted row, [n_logits, k] of
+        ("id", "logit"), the largest first and of equal ones the lowest id; a row with a NaN or
+        +inf has its first such token in front. Only where k is at most the device's most_top."""
+
     def read(self, value: Value, n_rows: int) -> np.ndarray:
         """A value's first n_rows rows after a step, [n_rows, *value.shape]; the program must have
         been built with reuse=False."""
@@ -63,6 +68,8 @@ class Device(Protocol):
 
     name: str
     description: str
+    most_top: int
+    """The most logits a row that run_top gives; 0 where reading all of them costs no more."""
 
     def load(self, program: Program) -> LoadedProgram:
         """Prepares a Program; its weights stay where the file is mapped if the device can."""

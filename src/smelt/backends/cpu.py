@@ -54,6 +54,7 @@ class Device:
     """Threads that run the kernels of one instruction set."""
 
     name = "cpu"
+    most_top = 0
 
     def __init__(self, threads: int | None = None):
         n_threads = default_threads() if threads is None else threads

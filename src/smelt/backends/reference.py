@@ -27,6 +27,7 @@ class Device:
     """NumPy, one thread, float64."""
 
     name = "reference"
+    most_top = 0
     description = "reference, NumPy float64 on decoded weights"
 
     def __init__(self, threads: int | None = None):

@@ -45,6 +45,8 @@ class Weight:
     data: uint8 [nbytes] or float64 [n]; shape: (n_out, n_in) or (n,).
     forget: tells the system that the file's pages of this tensor may leave memory: called by a
     device that has made a copy of its own.
+    mapping: address and bytes of the mapped file that holds the data, or None where it is not
+    mapped: a device may use its pages as they are.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Weight:
     format: str
     data: np.ndarray
     forget: Callable[[], None] = lambda: None
+    mapping: tuple[int, int] | None = None
 
     @property
     def n_out(self) -> int:
