@@ -38,7 +38,7 @@ class rewriter {
             size_t end = i, name = 0;
             bool pointer = false;
             for (; !s.is(end, ";"); end++) {
-                if (s.is(end, "<"))
+                if (s.is(end, "<") || s.is(end, "["))
                     end = skip_brackets(s.tokens, end) - 1;
                 else if (s.is(end, "*") || s.is(end, "&") || s.is(end, "="))
                     pointer = true;

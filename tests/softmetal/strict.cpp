@@ -53,7 +53,7 @@ bool declares_threadgroup_variable(const source &s, size_t i, size_t stop)
     for (; i < stop && !s.is(i, ";"); i++) {
         if (s.is(i, "*") || s.is(i, "&") || s.is(i, "("))
             return false;
-        if (s.is(i, "<"))
+        if (s.is(i, "<") || s.is(i, "["))
             i = skip_brackets(s.tokens, i) - 1;
         names += s.is_word(i);
     }
