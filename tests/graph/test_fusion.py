@@ -361,13 +361,15 @@ def test_any_graph(data: st.DataObject) -> None:
     table = r.table()
     for i in range(data.draw(st.integers(1, 14))):
         x, y = (data.draw(st.sampled_from(wide[-4:])) for _ in "xy")
-        what = data.draw(st.sampled_from(["norm", "linear", "silu", "mul", "add", "attention"]))
+        what = data.draw(
+            st.sampled_from(["norm", "linear", "silu", "gelu", "mul", "add", "attention"])
+        )
         if what == "norm":
             wide.append(r.norm(x, f"n{i}"))
         elif what == "linear":
             wide.append(r.linear(x, D_MODEL, f"l{i}", data.draw(st.booleans())))
-        elif what == "silu":
-            wide.append(r.silu(f"s{i}", x))
+        elif what in ("silu", "gelu"):
+            wide.append(getattr(r, what)(f"s{i}", x))
         elif what == "attention":
             q, k = r.heads(x, HEADS, f"q{i}"), r.heads(y, KV_HEADS, f"k{i}")
             q, k = r.rope(f"q_{i}", q, table, False), r.rope(f"k_{i}", k, table, False)

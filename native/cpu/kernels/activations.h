@@ -1,7 +1,7 @@
 /* The left side of a matmul: rows normalised where the op asks for it, and quantised where the
  * weights' formats ask for it. */
 
-V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, float *y)
+V_INLINE float sum_of_squares(const float *x, int n)
 {
     vf squares = vf_zero();
     int i = 0;
@@ -10,10 +10,15 @@ V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, 
         squares = vf_fma(v, v, squares);
     }
     vf tail = vf_load_part(x + i, n - i);
-    squares = vf_fma(tail, tail, squares);
-    float scale = 1.0f / sqrtf(vf_sum(squares) / (float)n + eps);
+    return vf_sum(vf_fma(tail, tail, squares));
+}
+
+V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, float *y)
+{
+    float scale = 1.0f / sqrtf(sum_of_squares(x, n) / (float)n + eps);
     vf s = vf_set(scale);
-    for (i = 0; i + 16 <= n; i += 16)
+    int i = 0;
+    for (; i + 16 <= n; i += 16)
         vf_store(y + i, vf_mul(vf_mul(vf_load(x + i), s), vf_load(gain + i)));
     for (; i < n; i++) y[i] = x[i] * scale * gain[i];
 }
