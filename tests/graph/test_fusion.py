@@ -47,11 +47,10 @@ def attention_block(r: Sketch) -> Value:
     return r.add("sum", r.linear(mixed, D_MODEL, "out"), r.x)
 
 
-def gate_up(r: Sketch, swapped: bool = False, bias: bool = False) -> Value:
+def gate_up(r: Sketch, act: str = "silu", bias: bool = False) -> Value:
     h = r.norm(r.x)
     gate, up = r.linear(h, D_FF, "gate", bias), r.linear(h, D_FF, "up", bias)
-    s = r.silu("silu", gate)
-    return r.mul("swiglu", up, s) if swapped else r.mul("swiglu", s, up)
+    return r.mul("gated", getattr(r, act)("act", gate), up)
 
 
 # --- the rules fire
@@ -73,11 +72,13 @@ def test_attention_half_of_a_block() -> None:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_gate_up(bias: bool) -> None:
+@pytest.mark.parametrize("act", ["silu", "gelu"])
+def test_gate_up(act: str, bias: bool) -> None:
     r = Sketch()
-    gate_up(r, bias=bias)
+    gate_up(r, act, bias)
     assert fused_kinds(r) == ["norm_gate_up"]
     (op,) = fuse(r.ops)[1:]
+    assert op.params == {"eps": 1e-5, "gelu": act == "gelu"}
     names = [w and w.name for w in op.weights]
     biases = ["gate.bias", "up.bias"] if bias else [None, None]
     assert names == ["norm.gain", "gate.weight", biases[0], "up.weight", biases[1]]
@@ -134,7 +135,7 @@ def test_turned_queries_that_somebody_else_reads_stay() -> None:
     assert "rope_kv_write" in fused_kinds(r)
 
 
-@pytest.mark.parametrize("which", ["norm", "gate", "up", "silu"])
+@pytest.mark.parametrize("which", ["norm", "gate", "up", "act"])
 def test_gate_values_that_somebody_else_reads(which: str) -> None:
     r = Sketch()
     gate_up(r)
@@ -212,6 +213,13 @@ def test_gate_and_up_of_different_values() -> None:
     h = r.norm(r.x)
     gate, up = r.linear(h, D_FF, "gate"), r.linear(r.x, D_FF, "up")
     r.mul("swiglu", r.silu("silu", gate), up)
+    assert "norm_gate_up" not in fused_kinds(r)
+
+
+@pytest.mark.parametrize("act", ["sigmoid", "tanh", "relu"])
+def test_gates_that_no_kernel_has(act: str) -> None:
+    r = Sketch()
+    gate_up(r, act)
     assert "norm_gate_up" not in fused_kinds(r)
 
 

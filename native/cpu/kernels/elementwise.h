@@ -11,8 +11,8 @@ static void op_rms_norm(work *w, const op_record *op)
     }
 }
 
-/* The mean first, and then the squares of what is left: sums of x and of x^2 would cancel. Loops over
- * single elements are the same bits however a compiler makes vectors of them. */
+/* The mean first, and then the squares of what is left: sums of x and of x^2 would cancel. Loops
+ * over single elements are the same bits however a compiler makes vectors of them. */
 V_INLINE void layer_norm_row(const float *x, const float *gain, const float *bias, int n, float eps,
                              float *y)
 {

@@ -63,11 +63,11 @@ V_INLINE vf vf_sigmoid(vf x) /* 1 / (1 + e^-x) */
     return vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), e));
 }
 
-/* tanh x = t / (t + 2), t = e^2x - 1 = 2^n (r + q r^2) + (2^n - 1): nothing cancels near zero, where
- * n = 0 and r = 2x. In units of 2^-24, which one rounding is: r + q r^2 is off by 2 of its size, and
- * by 1/2 through r where n is not 0; so t by 6.3 of its size at most, where n = 1 and t = 0.41; of
- * that t / (t + 2) keeps 2 / (t + 2), and rounds twice itself. That is less than 8, 4 units in the
- * last place, for every x. From |x| = 10 on, t is -1 or beyond 2^25, and the quotient one. */
+/* tanh x = t / (t + 2), t = e^2x - 1 = 2^n (r + q r^2) + (2^n - 1): nothing cancels near zero,
+ * where n = 0 and r = 2x. In units of 2^-24, which one rounding is: r + q r^2 is off by 2 of its
+ * size, and by 1/2 through r where n is not 0; so t by 6.3 of its size at most, where n = 1 and
+ * t = 0.41; of that t / (t + 2) keeps 2 / (t + 2), and rounds twice itself. That is less than 8, 4
+ * units in the last place, for every x. From |x| = 10 on, t is -1 or beyond 2^25: one. */
 V_INLINE vf vf_tanh(vf x)
 {
     exp_parts e = split_exp(vf_clamp(vf_add(x, x), -20.0f, 20.0f));

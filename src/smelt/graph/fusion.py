@@ -79,19 +79,19 @@ def _rope_kv_write(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
 
 
 def _norm_gate_up(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
-    """rms_norm, matmul, matmul, silu, mul -> norm_gate_up: the gated unit of a Llama block."""
-    if not _kinds(ops, "rms_norm", "matmul", "matmul", "silu", "mul"):
+    """rms_norm, matmul, matmul, silu or gelu, mul -> norm_gate_up: SwiGLU and GEGLU (Shazeer 2020,
+    arXiv:2002.05202)."""
+    if not any(_kinds(ops, "rms_norm", "matmul", "matmul", act, "mul") for act in ("silu", "gelu")):
         return None
-    norm, gate, up, silu, mul = ops[:5]
-    y, g, u, s = (op.outputs[0] for op in (norm, gate, up, silu))
-    fits = (
-        gate.inputs == (y,) and up.inputs == (y,) and silu.inputs == (g,) and mul.inputs == (s, u)
-    )
-    if not fits or uses[y] != 2 or any(uses[value] != 1 for value in (g, u, s)):
+    norm, gate, up, act, mul = ops[:5]
+    y, g, u, a = (op.outputs[0] for op in (norm, gate, up, act))
+    fits = gate.inputs == up.inputs == (y,) and act.inputs == (g,) and mul.inputs == (a, u)
+    if not fits or uses[y] != 2 or any(uses[value] != 1 for value in (g, u, a)):
         return None
     weights = (*norm.weights, *gate.weights, *up.weights)
+    params = {**norm.params, "gelu": int(act.kind == "gelu")}
     parts = _parts(ops[:5])
-    return Op("norm_gate_up", norm.inputs, mul.outputs, weights, norm.params, mul.layer, parts), 5
+    return Op("norm_gate_up", norm.inputs, mul.outputs, weights, params, mul.layer, parts), 5
 
 
 def _norm_matmul(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
