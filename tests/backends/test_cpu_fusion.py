@@ -8,11 +8,12 @@ within a tolerance (see test_cpu_attention.py, where both are held to one bound)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-from harness import ISAS, Feed, Runner, as_weight, assert_same_bits, cpu_device
+from harness import ISAS, Feed, Runner, as_weight, assert_same_bits, cpu_device, make_step
 
 from random_weights import random_weights
 from smelt.formats import FORMATS
@@ -103,6 +104,23 @@ def test_norm_matmul_takes_up_to_three(n_matmuls: int) -> None:
     plain, fused = (Runner(cpu_device(), block.ops, N, fused=fused) for fused in (False, True))
     assert ("norm_matmul" in {op.kind for op in fused.program.ops}) == (n_matmuls < 4)
     assert_same_bits(fused(N), plain(N))
+
+
+@pytest.mark.parametrize("formats", [("q4_k",), ("f32",), ("q8_0", "q4_k", "f16")], ids="-".join)
+@pytest.mark.parametrize("rows", [[], [0], [8], [8, 0, 5], [3, 3], list(range(N))], ids=str)
+def test_norm_matmul_of_selected_rows(rows: list[int], formats: tuple[str, ...]) -> None:
+    block = Block()
+    h = block.rms_norm("h", block.select("picked", block.x), block.vector(D), 1e-5)
+    block.join([block.linear(h, 33, format, True) for format in formats])
+    step = replace(make_step(N), logit_rows=np.array(rows, np.int32))
+    plain = Runner(cpu_device(), block.ops, N)
+    assert "select" in {op.kind for op in plain.program.ops}
+    wanted = plain(step)
+    for isa in ISAS:
+        for threads in (1, 3):
+            fused = Runner(cpu_device(isa, threads), block.ops, N, fused=True)
+            assert "select" not in {op.kind for op in fused.program.ops}
+            assert_same_bits(fused(step), wanted, f"{isa}, {threads} threads")
 
 
 def test_a_residual_may_be_the_normalised_input() -> None:

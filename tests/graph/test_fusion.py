@@ -96,6 +96,19 @@ def test_norm_and_its_matmuls(n: int) -> None:
     assert len(op.weights) == 1 + 2 * n and op.params["eps"] == 1e-5
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_selected_rows_and_their_norm(n: int) -> None:
+    r = Sketch()
+    h = r.norm(r.select("picked", r.x))
+    outputs = [r.linear(h, 7 + i, f"y{i}") for i in range(n)]
+    r.silu("end", outputs[-1])
+    assert fused_kinds(r) == ["norm_matmul", "silu"]
+    op = fuse(r.ops)[1]
+    assert op.inputs == (r.x,) and op.outputs == tuple(outputs)
+    assert [value.rows for value in (r.x, *outputs)] == ["tokens", *["logits"] * n]
+    assert kinds(op.parts) == ["select", "rms_norm", *["matmul"] * n]
+
+
 @pytest.mark.parametrize("product_first", [True, False])
 def test_projection_into_the_stream(product_first: bool) -> None:
     r = Sketch()
@@ -151,6 +164,29 @@ def test_norm_that_somebody_else_reads(n: int) -> None:
         r.linear(h, 7, f"y{i}")
     unread_by_others(r, h)
     assert "norm_matmul" not in fused_kinds(r)
+
+
+def test_selected_rows_that_somebody_else_reads() -> None:
+    r = Sketch()
+    picked = r.select("picked", r.x)
+    r.linear(r.norm(picked), 7)
+    unread_by_others(r, picked)
+    assert fused_kinds(r) == ["select", "norm_matmul", "silu"]
+
+
+def test_norm_of_something_else_behind_a_select() -> None:
+    r = Sketch()
+    r.select("picked", r.x)
+    r.linear(r.norm(r.x), 7)
+    assert fused_kinds(r) == ["select", "norm_matmul"]
+
+
+def test_selected_rows_of_a_gated_unit() -> None:
+    """norm_gate_up has no rows to choose."""
+    r = Sketch()
+    r.x = r.select("picked", r.x)
+    gate_up(r)
+    assert fused_kinds(r) == ["select", "norm_gate_up"]
 
 
 def test_norm_with_four_matmuls() -> None:
@@ -384,5 +420,8 @@ def test_any_graph(data: st.DataObject) -> None:
             wide.append(r.attention(f"a{i}", q, k, r.heads(x, 2, f"v{i}"), 1.0, KV_HEADS))
         else:
             wide.append(getattr(r, what)(f"{what}{i}", x, y))
-    r.matmul("logits", wide[-1], weight("head", 9, D_MODEL))
+    last = wide[-1]
+    if data.draw(st.booleans()):
+        last = r.norm(r.select("picked", last), "last")
+    r.matmul("logits", last, weight("head", 9, D_MODEL))
     check(r.ops, fuse(r.ops))

@@ -95,22 +95,27 @@ def _norm_gate_up(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
 
 
 def _norm_matmul(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
-    """rms_norm and the up to three matmuls that read it -> norm_matmul."""
-    if not ops or ops[0].kind != "rms_norm":
+    """rms_norm and the up to three matmuls that read it -> norm_matmul. A select before them goes
+    into it: then the input has a row a token, and the outputs one a token whose logits are wanted.
+    """
+    first = 1 if _kinds(ops, "select") else 0
+    if not _kinds(ops[first:], "rms_norm"):
         return None
-    norm, y = ops[0], ops[0].outputs[0]
+    norm, y = ops[first], ops[first].outputs[0]
+    if first and (norm.inputs != ops[0].outputs or uses[ops[0].outputs[0]] > 1):
+        return None
     matmuls = []
-    for op in ops[1:4]:
+    for op in ops[first + 1 : first + 4]:
         if op.kind != "matmul" or op.inputs != (y,):
             break
         matmuls.append(op)
     if not matmuls or uses[y] != len(matmuls):
         return None
-    taken = 1 + len(matmuls)
+    taken = first + 1 + len(matmuls)
     weights = norm.weights + tuple(w for op in matmuls for w in op.weights)
     outputs = tuple(op.outputs[0] for op in matmuls)
     parts = _parts(ops[:taken])
-    return Op("norm_matmul", norm.inputs, outputs, weights, norm.params, norm.layer, parts), taken
+    return Op("norm_matmul", ops[0].inputs, outputs, weights, norm.params, norm.layer, parts), taken
 
 
 def _matmul_add(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
