@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { MSL_BUFFERS = 31, MSL_CONSTANTS = 64 };
 
 typedef struct msl_library msl_library;
@@ -94,6 +98,10 @@ typedef struct {
     char text[1024];
 } msl_fault;
 
+/* Compiles a kernel for its constants ahead of the first msl_execute, as the making of a pipeline
+ * does. -1 and *fault: a constant that the kernel uses has no value, or the compiler failed. */
+int msl_prepare(msl_library *library, const msl_function *function, const msl_constants *constants, msl_fault *fault);
+
 /* Runs a dispatch to its end on n_workers cores, threadgroups in parallel. 0, or -1 and *fault: the first fault stops
  * the dispatch; nothing crashes. Dispatches are serialised by the caller. */
 int msl_execute(msl_library *library, const msl_dispatch *dispatch, int n_workers, msl_fault *fault);
@@ -102,5 +110,9 @@ int msl_execute(msl_library *library, const msl_dispatch *dispatch, int n_worker
  * as far as an alignment of 16 bytes allows. */
 void *msl_allocate(size_t length);
 void msl_free(void *address, size_t length);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
