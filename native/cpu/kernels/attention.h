@@ -36,29 +36,33 @@ V_INLINE float *after_view(const work *w, float *scratch)
     return scratch + (w->kv->head_dim + w->kv->head_stride) * PAGE_TOKENS;
 }
 
-/* q . k of one query and all positions of a page. */
-V_INLINE void page_scores(const float *q, const float *k, int head_dim, float scores[PAGE_TOKENS])
+/* q . k of some queries [heads, head_dim] and all positions of a page: [heads, PAGE_TOKENS]. Heads that
+ * share a page share its loads, and their sums run side by side; no sum depends on another. */
+V_INLINE void page_scores(const float *q, const float *k, int heads, int head_dim, float *scores)
 {
-    vf low = vf_zero(), high = vf_zero();
+    vf low[V_HEADS], high[V_HEADS];
+    V_UNROLL for (int h = 0; h < heads; h++) low[h] = high[h] = vf_zero();
     for (int i = 0; i < head_dim; i++) {
-        vf x = vf_set(q[i]);
-        low = vf_fma(x, vf_load(k + i * PAGE_TOKENS), low);
-        high = vf_fma(x, vf_load(k + i * PAGE_TOKENS + 16), high);
+        vf k_low = vf_load(k + i * PAGE_TOKENS), k_high = vf_load(k + i * PAGE_TOKENS + 16);
+        V_UNROLL for (int h = 0; h < heads; h++) {
+            vf x = vf_set(q[h * head_dim + i]);
+            low[h] = vf_fma(x, k_low, low[h]);
+            high[h] = vf_fma(x, k_high, high[h]);
+        }
     }
-    vf_store(scores, low);
-    vf_store(scores + 16, high);
+    V_UNROLL for (int h = 0; h < heads; h++) {
+        vf_store(scores + h * PAGE_TOKENS, low[h]);
+        vf_store(scores + h * PAGE_TOKENS + 16, high[h]);
+    }
 }
 
 typedef struct {
     float maximum, sum;
 } softmax_state;
 
-/* Takes the first n positions of a page into one (token, head)'s output. */
-V_INLINE void attend_page(const float *q, page_view page, int n, float scale, int head_dim,
-                          int head_stride, softmax_state *state, float *out)
+/* Turns the first n scores of a page into weights, and gives what earlier sums shrink by. */
+V_INLINE vf page_weights(float s[PAGE_TOKENS], int n, float scale, softmax_state *state)
 {
-    float s[PAGE_TOKENS];
-    page_scores(q, page.k, head_dim, s);
     for (int i = n; i < PAGE_TOKENS; i++) s[i] = -INFINITY;
     vf low = vf_mul(vf_load(s), vf_set(scale)), high = vf_mul(vf_load(s + 16), vf_set(scale));
     float maximum = vf_maximum(vf_max(low, high));
@@ -73,11 +77,27 @@ V_INLINE void attend_page(const float *q, page_view page, int n, float scale, in
     vf_store(shrunk, shrink);
     state->sum = fmaf(state->sum, shrunk[0], vf_sum(vf_add(vf_load(s), vf_load(s + 16))));
     state->maximum = maximum;
+    return shrink;
+}
+
+/* Takes the first n positions of a page into the outputs [heads, head_stride] of one token's heads. */
+V_INLINE void attend_page(const float *q, page_view page, int heads, int n, float scale,
+                          int head_dim, int head_stride, softmax_state *states, float *out)
+{
+    float s[V_HEADS * PAGE_TOKENS];
+    vf shrink[V_HEADS], o[V_HEADS];
+    page_scores(q, page.k, heads, head_dim, s);
+    V_UNROLL for (int h = 0; h < heads; h++)
+        shrink[h] = page_weights(s + h * PAGE_TOKENS, n, scale, states + h);
     for (int i = 0; i < head_stride; i += 16) {
-        vf o = vf_mul(vf_load(out + i), shrink);
-        for (int j = 0; j < n; j++)
-            o = vf_fma(vf_set(s[j]), vf_load(page.v + j * head_stride + i), o);
-        vf_store(out + i, o);
+        V_UNROLL for (int h = 0; h < heads; h++)
+            o[h] = vf_mul(vf_load(out + h * head_stride + i), shrink[h]);
+        for (int j = 0; j < n; j++) {
+            vf v = vf_load(page.v + j * head_stride + i);
+            V_UNROLL for (int h = 0; h < heads; h++)
+                o[h] = vf_fma(vf_set(s[h * PAGE_TOKENS + j]), v, o[h]);
+        }
+        V_UNROLL for (int h = 0; h < heads; h++) vf_store(out + h * head_stride + i, o[h]);
     }
 }
 
@@ -103,9 +123,15 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
             if (seen <= 0) continue;
             if (seen > PAGE_TOKENS) seen = PAGE_TOKENS;
             const float *row = q + (size_t)(run.first + t) * width;
-            for (int g = 0; g < group; g++)
-                attend_page(row + g * head_dim, page, seen, op->scale, head_dim, stride,
-                            states + t * group + g, out + (t * group + g) * stride);
+            softmax_state *state = states + t * group;
+            float *sums = out + t * group * stride;
+            int g = 0;
+            for (; g + V_HEADS <= group; g += V_HEADS)
+                attend_page(row + g * head_dim, page, V_HEADS, seen, op->scale, head_dim, stride,
+                            state + g, sums + g * stride);
+            for (; g < group; g++)
+                attend_page(row + g * head_dim, page, 1, seen, op->scale, head_dim, stride,
+                            state + g, sums + g * stride);
         }
     }
     for (int i = 0; i < n; i++) {
@@ -138,7 +164,7 @@ static void op_attention_scores(work *w, const op_record *op)
         for (int p = 0; p * PAGE_TOKENS < n; p++) {
             page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
             float s[PAGE_TOKENS];
-            page_scores(q, page.k, op->head_dim, s);
+            page_scores(q, page.k, 1, op->head_dim, s);
             for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++)
                 row[p * PAGE_TOKENS + j] = s[j];
         }

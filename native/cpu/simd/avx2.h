@@ -9,6 +9,7 @@ typedef struct { __m256i a, b; } vh;
 
 #define V_TILE_TOKENS 4
 #define V_DOT_TOKENS 2
+#define V_HEADS 2
 
 #define V_EACH_F(a_, b_) ((vf){(a_), (b_)})
 #define V_EACH_I(a_, b_) ((vi){(a_), (b_)})

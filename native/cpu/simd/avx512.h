@@ -13,6 +13,7 @@ typedef __m512i vh;
 
 #define V_TILE_TOKENS 12 /* tokens that a micro-kernel keeps in registers: of unpacked blocks */
 #define V_DOT_TOKENS 4   /* and of blocks that it unpacks on the way */
+#define V_HEADS 4        /* query heads whose sums with one page run side by side */
 
 V_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
 V_INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }

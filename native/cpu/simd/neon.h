@@ -9,6 +9,7 @@ typedef struct { int16x8_t x[4]; } vh;
 
 #define V_TILE_TOKENS 4
 #define V_DOT_TOKENS 4
+#define V_HEADS 2
 
 #define V_MAP_F(expression) vf r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
 #define V_MAP_I(expression) vi r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r

@@ -11,6 +11,7 @@ typedef struct { int16_t x[32]; } vh;
 #define V_SCALAR
 #define V_TILE_TOKENS 2
 #define V_DOT_TOKENS 2
+#define V_HEADS 1
 
 #define V_MAP_F(expression) vf r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
 #define V_MAP_I(expression) vi r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
