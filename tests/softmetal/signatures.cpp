@@ -256,7 +256,7 @@ class reader {
             size_t end = i, name = 0;
             bool pointer = false;
             for (; !is(end, ";"); end++) {
-                if (is(end, "<")) {
+                if (is(end, "<") || is(end, "[")) {
                     end = skip_brackets(tokens, end) - 1;
                 } else if (is(end, "*") || is(end, "&") || is(end, "=")) {
                     pointer = true;
