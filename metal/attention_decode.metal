@@ -55,8 +55,7 @@ static inline void read_queries(device const float *q, threadgroup float *to, ui
 }
 
 /* q k of the lane's position, for each head. Two pairs at a time: one reading of q serves both. */
-template <typename T>
-static inline void score_page(kv_head<T> kv, int position, threadgroup const float4 *q,
+static inline void score_page(kv_head page, int position, threadgroup const float4 *q,
                               thread float *scores)
 {
     const int n_pairs = HEAD_DIM / 2;
@@ -64,8 +63,8 @@ static inline void score_page(kv_head<T> kv, int position, threadgroup const flo
     for (int h = 0; h < ATTENTION_MAX_HEADS; h++) sums[h] = 0.0f;
 #pragma clang loop unroll_count(4)
     for (int i = 0; i < n_pairs; i += 2) {
-        const float2 k0 = float2(kv.key(position, i));
-        const float2 k1 = i + 1 < n_pairs ? float2(kv.key(position, i + 1)) : float2(0.0f);
+        const float2 k0 = page.key(position, i);
+        const float2 k1 = i + 1 < n_pairs ? page.key(position, i + 1) : float2(0.0f);
 #pragma clang loop unroll(full)
         for (int h = 0; h < ATTENTION_MAX_HEADS; h++)
             if (h < GROUP_HEADS) {
@@ -98,8 +97,7 @@ static inline void weigh_page(thread const float *scores, bool is_seen, float sc
 
 /* Adds the values of the page's first `seen` positions, four at a time. Those missing in the last four
  * have the weight 0; the last seen one is read in their place, since a page may hold anything. */
-template <typename T>
-static inline void mix_values(kv_head<T> kv, int seen, threadgroup const float4 *weights, uint lane,
+static inline void add_values(kv_head page, int seen, threadgroup const float4 *weights, uint lane,
                               thread decode_state &state)
 {
     for (int first = 0; first < seen; first += 4) {
@@ -108,7 +106,7 @@ static inline void mix_values(kv_head<T> kv, int seen, threadgroup const float4 
         for (int i = 0; i < 4; i++)
             for (int c = 0; c < LANE_PAIRS; c++) {
                 const int pair = (int)lane + c * SIMD_WIDTH;
-                v[i][c] = pair < HEAD_DIM / 2 ? float2(kv.value(min(first + i, seen - 1), pair))
+                v[i][c] = pair < HEAD_DIM / 2 ? page.value(min(first + i, seen - 1), pair)
                                               : float2(0.0f);
             }
 #pragma clang loop unroll(full)
@@ -127,15 +125,14 @@ static inline void mix_values(kv_head<T> kv, int seen, threadgroup const float4 
     }
 }
 
-template <typename T>
-static inline void attend_page(kv_head<T> kv, int seen, threadgroup const float4 *q, float scale,
+static inline void attend_page(kv_head page, int seen, threadgroup const float4 *q, float scale,
                                uint lane, threadgroup float *weights, thread decode_state &state)
 {
     float scores[ATTENTION_MAX_HEADS];
-    score_page(kv, min((int)lane, seen - 1), q, scores);
+    score_page(page, min((int)lane, seen - 1), q, scores);
     weigh_page(scores, (int)lane < seen, scale, lane, weights, state);
     simdgroup_barrier(mem_flags::mem_threadgroup);
-    mix_values(kv, seen, (threadgroup const float4 *)weights, lane, state);
+    add_values(page, seen, (threadgroup const float4 *)weights, lane, state);
     simdgroup_barrier(mem_flags::mem_threadgroup); /* before the weights are written again */
 }
 
@@ -231,12 +228,8 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
         (threadgroup float *)shared + QUERY_FLOATS + (int)simdgroup * WEIGHT_FLOATS;
     for (int p = first_page + (int)simdgroup; p < end_page; p += ATTENTION_SIMDGROUPS) {
         const int n = min(seen - p * PAGE_POSITIONS, (int)PAGE_POSITIONS);
-        if (KV_F16)
-            attend_page(kv_head_of<half>(slabs, args, table[p], kv_index), n, shared, args.scale,
-                        lane, weights, state);
-        else
-            attend_page(kv_head_of<float>(slabs, args, table[p], kv_index), n, shared, args.scale,
-                        lane, weights, state);
+        attend_page(kv_head_of(slabs, args, table[p], kv_index), n, shared, args.scale, lane,
+                    weights, state);
     }
 
     threadgroup float2 *outs = (threadgroup float2 *)shared;

@@ -9,11 +9,10 @@
 #include "step.h"
 using namespace metal;
 
-template <typename T>
-static inline float score_of(kv_head<T> kv, device const float2 *q, int position)
+static inline float score_of(kv_head kv, device const float2 *q, int position)
 {
     float2 sum = 0.0f;
-    for (int i = 0; i < HEAD_DIM / 2; i++) sum = fma(q[i], float2(kv.key(position, i)), sum);
+    for (int i = 0; i < HEAD_DIM / 2; i++) sum = fma(q[i], kv.key(position, i), sum);
     return sum.x + sum.y;
 }
 
@@ -41,20 +40,11 @@ static inline float score_of(kv_head<T> kv, device const float2 *q, int position
     for (int p = (int)thread_index; p < args.capacity; p += NORM_THREADS) {
         float score = 0.0f;
         if (p < seen) {
-            const int page = table[p / PAGE_POSITIONS], at = p % PAGE_POSITIONS;
-            score = KV_F16 ? score_of(kv_head_of<half>(slabs, args, page, kv_index), q, at)
-                           : score_of(kv_head_of<float>(slabs, args, page, kv_index), q, at);
+            const kv_head page = kv_head_of(slabs, args, table[p / PAGE_POSITIONS], kv_index);
+            score = score_of(page, q, p % PAGE_POSITIONS);
         }
         s[p] = score;
     }
-}
-
-/* Adds a page's first n positions, with their weights. */
-template <typename T>
-static inline float2 mix_page(kv_head<T> kv, device const float *weights, int n, int pair, float2 sum)
-{
-    for (int i = 0; i < n; i++) sum = fma(float2(weights[i]), float2(kv.value(i, pair)), sum);
-    return sum;
 }
 
 /* A thread a pair of dimensions, so that most of the group has nothing to do.
@@ -80,10 +70,9 @@ static inline float2 mix_page(kv_head<T> kv, device const float *weights, int n,
 
     float2 sum = 0.0f;
     for (int first = 0; first < seen; first += PAGE_POSITIONS) {
-        const int page = table[first / PAGE_POSITIONS], n = min(seen - first, (int)PAGE_POSITIONS);
-        sum = KV_F16
-                  ? mix_page(kv_head_of<half>(slabs, args, page, kv_index), p + first, n, pair, sum)
-                  : mix_page(kv_head_of<float>(slabs, args, page, kv_index), p + first, n, pair, sum);
+        const kv_head page = kv_head_of(slabs, args, table[first / PAGE_POSITIONS], kv_index);
+        const int n = min(seen - first, (int)PAGE_POSITIONS);
+        for (int i = 0; i < n; i++) sum = fma(float2(p[first + i]), page.value(i, pair), sum);
     }
     y[row * (uint)(HEAD_DIM / 2) + thread_index] = sum;
 }

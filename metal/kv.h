@@ -14,50 +14,45 @@
 
 #include "constants.h"
 
-template <typename T>
+/* One head's part of a page. */
 struct kv_head {
-    device metal::vec<T, 2> *keys;
-    device metal::vec<T, 2> *values;
+    device uint8_t *keys;
+    device uint8_t *values;
 
-    device metal::vec<T, 2> &key(int position, int pair) const
+    static uint key_at(int position, int pair) { return (uint)(pair * PAGE_POSITIONS + position); }
+    static uint value_at(int position, int pair) { return (uint)(position * (HEAD_DIM / 2) + pair); }
+
+    static float2 read(device const uint8_t *pairs, uint i)
     {
-        return keys[pair * PAGE_POSITIONS + position];
+        return KV_F16 ? float2(((device const half2 *)pairs)[i]) : ((device const float2 *)pairs)[i];
     }
-    device metal::vec<T, 2> &value(int position, int pair) const
+    static void write(device uint8_t *pairs, uint i, float2 x)
     {
-        return values[position * (HEAD_DIM / 2) + pair];
+        if (KV_F16)
+            ((device half2 *)pairs)[i] = half2(x); /* to nearest, ties to even */
+        else
+            ((device float2 *)pairs)[i] = x;
+    }
+
+    float2 key(int position, int pair) const { return read(keys, key_at(position, pair)); }
+    float2 value(int position, int pair) const { return read(values, value_at(position, pair)); }
+    void write_key(int position, int pair, float2 x) const { write(keys, key_at(position, pair), x); }
+    void write_value(int position, int pair, float2 x) const
+    {
+        write(values, value_at(position, pair), x);
     }
 };
 
-/* One head of this layer in a page of the pool. A slab's bytes are counted in 32 bits. */
-template <typename T>
-static inline kv_head<T> kv_head_of(device const kv_slab *slabs, constant attention_args &args,
-                                    int page, int head)
+/* A head of this op's layer in a page of the pool. The bytes of a slab are counted in 32 bits. */
+static inline kv_head kv_head_of(device const kv_slab *slabs, constant attention_args &args,
+                                 int page, int head)
 {
-    const uint pairs = PAGE_POSITIONS * (uint)HEAD_DIM / 2; /* of keys, or values, a head */
-    device uint8_t *layer =
-        slabs[page / SLAB_PAGES].pages + ((uint)(page % SLAB_PAGES) * args.page_bytes + args.layer_bytes);
-    device metal::vec<T, 2> *keys = (device metal::vec<T, 2> *)layer;
-    return {keys + (uint)head * pairs, keys + (uint)(args.n_kv_heads + head) * pairs};
-}
-
-/* Writes pairs of one position; to half rounds to nearest, ties to even. */
-static inline void write_key(device const kv_slab *slabs, constant attention_args &args, int page,
-                             int head, int position, int pair, float2 x)
-{
-    if (KV_F16)
-        kv_head_of<half>(slabs, args, page, head).key(position, pair) = half2(x);
-    else
-        kv_head_of<float>(slabs, args, page, head).key(position, pair) = x;
-}
-
-static inline void write_value(device const kv_slab *slabs, constant attention_args &args, int page,
-                               int head, int position, int pair, float2 x)
-{
-    if (KV_F16)
-        kv_head_of<half>(slabs, args, page, head).value(position, pair) = half2(x);
-    else
-        kv_head_of<float>(slabs, args, page, head).value(position, pair) = x;
+    const uint head_bytes = PAGE_POSITIONS * (uint)HEAD_DIM * (KV_F16 ? 2 : 4);
+    device uint8_t *keys = slabs[page / SLAB_PAGES].pages
+                           + ((uint)(page % SLAB_PAGES) * args.page_bytes + args.layer_bytes
+                              + (uint)head * head_bytes);
+    const kv_head found = {keys, keys + (uint)args.n_kv_heads * head_bytes};
+    return found;
 }
 
 #endif

@@ -38,11 +38,12 @@ kernel void kv_write(constant step_args &step [[buffer(BUFFER_STEP)]],
 {
     const int head = (int)group.x, token = (int)group.y;
     const int position = position_of(step, data, token), at = position % PAGE_POSITIONS;
-    const int page = page_table_of(step, data, token)[position / PAGE_POSITIONS];
+    const kv_head page =
+        kv_head_of(slabs, args, page_table_of(step, data, token)[position / PAGE_POSITIONS], head);
     const size_t first = (size_t)(token * args.n_kv_heads + head) * (uint)(HEAD_DIM / 2);
     for (int i = (int)lane; i < HEAD_DIM / 2; i += SIMD_WIDTH) {
-        write_key(slabs, args, page, head, at, i, keys[first + (uint)i]);
-        write_value(slabs, args, page, head, at, i, values[first + (uint)i]);
+        page.write_key(at, i, keys[first + (uint)i]);
+        page.write_value(at, i, values[first + (uint)i]);
     }
 }
 
@@ -70,11 +71,11 @@ kernel void rope_kv_write(constant step_args &step [[buffer(BUFFER_STEP)]],
         return;
     }
     const int position = position_of(step, data, token), at = position % PAGE_POSITIONS;
-    const int page = page_table_of(step, data, token)[position / PAGE_POSITIONS];
+    const kv_head page =
+        kv_head_of(slabs, args, page_table_of(step, data, token)[position / PAGE_POSITIONS], head);
     const size_t from = (size_t)(token * args.n_kv_heads + head);
     for (int i = (int)lane; i < HEAD_DIM / 2; i += SIMD_WIDTH) {
-        const float2 turned = rope_pair(keys + from * (uint)HEAD_DIM, turns, args, i);
-        write_key(slabs, args, page, head, at, i, turned);
-        write_value(slabs, args, page, head, at, i, values[from * (uint)(HEAD_DIM / 2) + (uint)i]);
+        page.write_key(at, i, rope_pair(keys + from * (uint)HEAD_DIM, turns, args, i));
+        page.write_value(at, i, values[from * (uint)(HEAD_DIM / 2) + (uint)i]);
     }
 }
