@@ -175,6 +175,11 @@ static int take_argument(SoftEncoder *e, const kernel_argument *a, slot *to, siz
                    name, a->index, a->name, to->length, a->least);
         return 0;
     }
+    if (!to->memory && a->writable) {
+        soft_spoil(e->tape, @"dispatch of %s: setBytes at buffer %d, %s, which the kernel may write",
+                   name, a->index, a->name);
+        return 0;
+    }
     if (to->memory && to->offset % a->alignment) {
         soft_spoil(e->tape, @"dispatch of %s: the offset %zu of buffer %d, %s, is no multiple of %d",
                    name, to->offset, a->index, a->name, a->alignment);

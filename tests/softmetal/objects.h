@@ -102,7 +102,8 @@ typedef struct {
 typedef struct {
     uint8_t index;
     uint8_t kind;           /* enum msl_argument_kind */
-    uint16_t alignment;     /* of a buffer's offset */
+    uint8_t alignment;      /* of a buffer's offset */
+    uint8_t writable;
     size_t least;           /* bytes that have to be bound */
     const char *name;
 } kernel_argument;

@@ -22,7 +22,8 @@ static void list_arguments(soft_kernel *k)
         k->arguments[k->n_arguments++] = (kernel_argument){
             .index = (uint8_t)a->index,
             .kind = (uint8_t)a->kind,
-            .alignment = (uint16_t)(a->kind == MSL_CONSTANT ? 4 : natural < 4 ? natural : 4),
+            .alignment = (uint8_t)(a->kind == MSL_CONSTANT ? 4 : natural < 4 ? natural : 4),
+            .writable = a->writable != 0,
             .least = a->element_bytes,
             .name = a->name,
         };
