@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from smelt import _cpu
-from smelt.backends import cpu, reference
+from smelt.backends import cpu, metal, reference
 from smelt.backends.base import PAGE_TOKENS, Device, LoadedProgram, PagePool, Step
 from smelt.config import Config, RopeScaling
 from smelt.graph.ops import Op, Recorder, Value, Weight
@@ -27,6 +27,14 @@ def cpu_device(isa: str = ISAS[0], threads: int = 1) -> Device:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SMELT_ISA", isa)
         return cpu.Device(threads)
+
+
+@cache
+def metal_device() -> Device:
+    """The GPU of a Mac, or the software one that SMELT_SOFTMETAL=1 builds on Linux."""
+    if reason := metal.why_unavailable():
+        pytest.skip(f"no Metal device: {reason}; SMELT_SOFTMETAL=1 pip install . simulates one")
+    return metal.Device()
 
 
 def make_config(n_heads: int = 1, n_kv_heads: int = 1, head_dim: int = 2) -> Config:

@@ -2,20 +2,27 @@
 
 #include <unistd.h>
 
+#include <thread>
+
 #include "process.h"
+#include "rewrite.h"
+#include "strict.h"
 
 namespace softmetal {
 
 namespace {
 
-/* What the language is. A float literal is single precision, operations on half round to half, contraction
- * is what the source says (fma), and calls that threads meet in must not be duplicated. */
+/* What the language is. A float literal is single precision, operations on half round to half, contraction is
+ * as with Metal's safe math: within an expression. Calls that threads meet in must not be duplicated. */
 const std::vector<std::string> LANGUAGE = {
-    "-std=c++17", "-fno-exceptions", "-fno-rtti", "-nostdinc", "-nostdinc++", "-fconvergent-functions",
-    "-fno-math-errno", "-ffp-contract=off", "-Xclang", "-ffloat16-excess-precision=none", "-Xclang",
-    "-cl-single-precision-constant", "-fno-strict-aliasing", "-fno-threadsafe-statics", "-flax-vector-conversions=none",
-    "-fPIC", "-fvisibility=hidden", "-fno-caret-diagnostics", "-Wno-unknown-attributes", "-Wno-unknown-pragmas",
-    "-Wno-duplicate-decl-specifier", "-Wno-vla-cxx-extension",
+    "-std=c++17", "-fno-exceptions", "-fno-rtti", "-nostdinc", "-nostdinc++", "-fno-math-errno", "-ffp-contract=on",
+    "-fno-strict-aliasing", "-fno-threadsafe-statics", "-flax-vector-conversions=none", "-fno-caret-diagnostics",
+    "-ferror-limit=0", "-Xclang", "-cl-single-precision-constant", "-Xclang", "-ffloat16-excess-precision=none",
+};
+const std::vector<std::string> CODE = {"-fPIC", "-fvisibility=hidden", "-fconvergent-functions", "-w"};
+const std::vector<std::string> STRICT = {
+    "-fsyntax-only", "-DSOFTMETAL_STRICT=1", "-Xclang", "-ast-dump", "-fno-color-diagnostics", "-Wno-everything",
+    "-Werror=pre-c++17-compat", "-Werror=vla-cxx-extension", "-Werror=vla",
 };
 const std::vector<std::string> MACHINE = {
 #if defined(__x86_64__)
@@ -33,41 +40,82 @@ std::vector<std::string> command(std::initializer_list<const std::vector<std::st
     return all;
 }
 
+/* A temporary file with this content, gone with the object. */
+struct temporary {
+    const std::string path;
+    temporary(const std::string &suffix, const std::string &content) : path(fresh_name(suffix))
+    {
+        write_file(path, content);
+    }
+    ~temporary() { unlink(path.c_str()); }
+};
+
 bool preprocess(const std::string &source, const char *include_directory, std::string &result, std::string &error)
 {
-    const std::string in = fresh_name(".metal"), out = fresh_name(".i");
-    if (!write_file(in, "#line 1 \"source\"\n" + source)) {
-        error = "cannot write " + in;
-        return false;
-    }
+    const temporary in(".metal", "#line 1 \"source\"\n" + source), out(".i", "");
     std::vector<std::string> arguments = {"-E", "-x", "c++", "-std=c++17", "-undef", "-nostdinc", "-nostdinc++",
-                                          "-D__METAL__=1", "-D__METAL_VERSION__=300", "-D__HAVE_SOFTMETAL__=1",
+                                          "-fno-caret-diagnostics", "-D__METAL__=1", "-D__METAL_VERSION__=300",
                                           "-I" + prelude_directory() + "/include"};
     if (include_directory)
         arguments.push_back(std::string("-I") + include_directory);
-    arguments.insert(arguments.end(), {"-o", out, in});
-    const bool good = run_program(command({&arguments}), error) == 0 && read_file(out, result);
-    unlink(in.c_str());
-    unlink(out.c_str());
-    return good;
+    arguments.insert(arguments.end(), {"-o", out.path, in.path});
+    return run_program(command({&arguments}), error) == 0 && read_file(out.path, result);
+}
+
+std::string join(const std::vector<std::string> &lines)
+{
+    std::string all;
+    for (const std::string &line : lines)
+        all += line + "\n";
+    return all;
+}
+
+std::string check_spaces(const std::string &text)
+{
+    const temporary in(".cpp", text);
+    const std::vector<std::string> arguments = {"-x", "c++", "-I" + prelude_directory(), "-include", "prelude.h", in.path};
+    std::string output;
+    run_program(command({&LANGUAGE, &STRICT, &arguments}), output);
+    return join(read_diagnostics(output, prelude_directory()));
 }
 
 bool lower(const std::string &text, bool checked, std::string &result, std::string &error)
 {
-    const std::string in = fresh_name(".ii"), out = fresh_name(".ll");
-    if (!write_file(in, text)) {
-        error = "cannot write " + in;
-        return false;
-    }
-    std::vector<std::string> arguments = {"-O2", "-Xclang", "-disable-llvm-passes",
-                                          "-gline-tables-only", "-gdwarf-4", "-S", "-emit-llvm", "-x", "c++",
-                                          "-I" + prelude_directory(), "-include", "prelude.h", "-o", out, in};
+    const temporary in(".cpp", text), out(".ll", "");
+    std::vector<std::string> arguments = {"-O2", "-Xclang", "-disable-llvm-passes", "-gline-tables-only", "-gdwarf-4", "-S",
+                                          "-emit-llvm", "-x", "c++", "-I" + prelude_directory(), "-include", "prelude.h",
+                                          "-o", out.path, in.path};
     if (checked)
         arguments.insert(arguments.begin(), {"-DSOFTMETAL_CHECKED=1", "-fsanitize=kernel-address"});
-    const bool good = run_program(command({&LANGUAGE, &MACHINE, &arguments}), error) == 0 && read_file(out, result);
-    unlink(in.c_str());
-    unlink(out.c_str());
-    return good;
+    return run_program(command({&LANGUAGE, &CODE, &MACHINE, &arguments}), error) == 0 && read_file(out.path, result);
+}
+
+/* The front end: what this text declares, or what is wrong with it. */
+bool translate(const std::string &preprocessed, bool checked, std::string &library, std::string &error)
+{
+    source s(preprocessed);
+    check_words(s);
+    check_declarations(s);
+    check_pointers(s);
+    const signatures known = read_signatures(s);
+    error = join(s.errors);
+    if (!error.empty())
+        return false;
+    const std::string text = rewrite(s, known);
+    std::string lowered, complaints;
+    bool good;
+    std::thread strict([&] { complaints = check_spaces(text + type_checks(known)); });
+    good = lower(text + entries(known), checked, lowered, error);
+    strict.join();
+    if (!complaints.empty()) /* these name the rule; the other run's may be consequences */
+        error = complaints;
+    if (!good || !complaints.empty())
+        return false;
+    library = write_head(known, checked) + lowered;
+    module m;
+    m.load(library);
+    error = join(m.recursion());
+    return error.empty();
 }
 
 } // namespace
@@ -86,15 +134,8 @@ bool compile_source(const std::string &source, const char *include_directory, bo
         cache_directory() + "/" + digest(environment() + (checked ? "checked" : "fast") + preprocessed) + ".library";
     if (read_file(path, library))
         return true;
-    const reading r = read_source(preprocessed);
-    if (!r.error.empty()) {
-        error = r.error;
+    if (!translate(preprocessed, checked, library, error))
         return false;
-    }
-    std::string lowered;
-    if (!lower(r.rewritten, checked, lowered, error))
-        return false;
-    library = write_head(r, checked) + lowered;
     write_file(path, library);
     return true;
 }
@@ -106,18 +147,15 @@ bool compile_kernel(const module &m, size_t index, const std::map<std::string, s
     path = cache_directory() + "/" + digest(environment() + (m.checked ? "checked" : "fast") + text) + ".so";
     if (access(path.c_str(), R_OK) == 0)
         return true;
-    const std::string in = fresh_name(".ll"), out = fresh_name(".so");
-    if (!write_file(in, text)) {
-        error = "cannot write " + in;
-        return false;
-    }
+    const temporary in(".ll", text);
+    const std::string out = fresh_name(".so");
     std::vector<std::string> arguments = {"-x", "ir", "-O2", "-fPIC", "-shared", "-Wno-override-module", "-fno-math-errno",
-                                          "-ffp-contract=off", "-o", out, in, "-lm"};
+                                          "-ffp-contract=on", "-o", out, in.path, "-lm"};
     if (m.checked)
-        arguments.insert(arguments.begin(), {"-fsanitize=kernel-address"});
-    const bool good = run_program(command({&MACHINE, &arguments}), error) == 0 && rename(out.c_str(), path.c_str()) == 0;
-    unlink(in.c_str());
-    return good;
+        arguments.insert(arguments.begin(),
+                         {"-fsanitize=kernel-address", "-mllvm", "-asan-instrumentation-with-call-threshold=0", "-mllvm",
+                          "-asan-stack=0", "-mllvm", "-asan-globals=0", "-mllvm", "-asan-instrument-atomics=0"});
+    return run_program(command({&MACHINE, &arguments}), error) == 0 && rename(out.c_str(), path.c_str()) == 0;
 }
 
 } // namespace softmetal

@@ -1,29 +1,14 @@
-/* The C API of executor.h over the parts of the compiler and the workers. */
+/* Libraries: compiled, loaded, described, and their kernels made into programs. */
 #include <dlfcn.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <map>
-#include <mutex>
-#include <new>
-#include <vector>
 
 #include "compile.h"
-#include "executor.h"
+#include "library.h"
 #include "process.h"
-#include "worker.h"
 
 using namespace softmetal;
-
-struct msl_library {
-    module m;
-    std::vector<msl_function> functions;
-    std::vector<std::vector<msl_argument>> arguments;
-    std::vector<msl_constant> constants;
-    std::map<std::string, program> programs; /* by function and values */
-    std::mutex mutex;
-};
 
 namespace {
 
@@ -39,7 +24,7 @@ int constant_index(const msl_library *l, const std::string &name)
     for (size_t i = 0; i < l->constants.size(); i++)
         if (name == l->constants[i].name)
             return l->constants[i].index;
-    return -1;
+    return MSL_DERIVED;
 }
 
 void describe_functions(msl_library *l)
@@ -50,6 +35,7 @@ void describe_functions(msl_library *l)
                                 constant_type(l->m.type_of("softmetal_value_" + c.name)), c.name.c_str()});
     }
     l->arguments.resize(l->m.kernels.size());
+    l->parameters.resize(l->m.kernels.size());
     for (size_t k = 0; k < l->m.kernels.size(); k++) {
         const kernel_info &info = l->m.kernels[k];
         const std::vector<long> facts = l->m.numbers("softmetal_facts_" + std::to_string(k));
@@ -63,9 +49,10 @@ void describe_functions(msl_library *l)
             argument.writable = facts[2 * a] & 1;
             argument.element_bytes = (size_t)facts[2 * a] / 2;
             argument.by_reference = p.reference;
-            argument.condition = p.condition.empty() ? -1 : constant_index(l, p.condition);
+            argument.condition = p.condition.empty() ? MSL_ALWAYS : constant_index(l, p.condition);
             argument.name = p.name.c_str();
             l->arguments[k].push_back(argument);
+            l->parameters[k].push_back(a);
         }
         l->functions.push_back({info.name.c_str(), (int)l->arguments[k].size(), l->arguments[k].data(),
                                 facts.empty() ? 1024 : (int)facts.back()});
@@ -100,83 +87,48 @@ std::string llvm_value(const std::string &type, const msl_constants *values, int
     return text;
 }
 
-const program *find_program(msl_library *l, const msl_function *function, const msl_constants *given, std::string &error)
+} // namespace
+
+const program *msl_library::find(const msl_function *function, const msl_constants *given, std::string &error)
 {
-    const std::lock_guard<std::mutex> lock(l->mutex);
-    const size_t index = (size_t)(function - l->functions.data());
+    const std::lock_guard<std::mutex> lock(mutex);
+    const size_t index = index_of(function);
     std::map<std::string, std::string> values;
     std::string key = std::to_string(index);
 
-    for (const msl_constant &c : l->constants) {
+    for (const msl_constant &c : constants) {
         const bool has = given && c.index >= 0 && c.index < MSL_CONSTANTS && given->defined >> c.index & 1;
         const std::string name = c.name, symbol = "softmetal_value_" + name;
-        values[symbol] = llvm_value(l->m.type_of(symbol), has ? given : nullptr, c.index);
+        values[symbol] = llvm_value(m.type_of(symbol), has ? given : nullptr, c.index);
         values["softmetal_has_" + name] = has ? "i8 1" : "i8 0";
         key += "," + values[symbol] + (has ? "+" : "-");
     }
-    const auto known = l->programs.find(key);
-    if (known != l->programs.end())
+    const auto known = programs.find(key);
+    if (known != programs.end())
         return &known->second;
+    for (const msl_constant &c : constants)
+        if (values["softmetal_has_" + std::string(c.name)] == "i8 0" && m.uses(index, std::string("softmetal_value_") + c.name) &&
+            !m.uses(index, std::string("softmetal_has_") + c.name)) {
+            error = std::string("kernel ") + function->name + " uses the function constant '" + c.name + "' (index " +
+                    std::to_string(c.index) + "), which has no value";
+            return nullptr;
+        }
     std::string path;
-    if (!compile_kernel(l->m, index, values, path, error))
+    if (!compile_kernel(m, index, values, path, error))
         return nullptr;
     void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         error = dlerror();
         return nullptr;
     }
-    program p = {handle, nullptr, nullptr};
-    p.entry = (void (*)(machine *, u32))dlsym(handle, ("softmetal_entry_" + std::to_string(index)).c_str());
+    const std::string number = std::to_string(index);
+    program p = {};
+    p.handle = handle;
+    p.entry = (void (*)(machine *, u32))dlsym(handle, ("softmetal_entry_" + number).c_str());
     p.start = (void (*)())dlsym(handle, "softmetal_start");
-    return &(l->programs[key] = p);
+    p.present = (const bool *)dlsym(handle, ("softmetal_present_" + number).c_str());
+    return &(programs[key] = p);
 }
-
-int report(msl_fault *fault, const std::string &text)
-{
-    snprintf(fault->text, sizeof fault->text, "%s", text.c_str());
-    return -1;
-}
-
-/* Whether a conditional argument is there. */
-bool present(const msl_argument &a, const msl_constants *c)
-{
-    return a.condition < 0 || (c && c->defined >> a.condition & 1 && c->values[a.condition].i);
-}
-
-std::string check_arguments(const msl_dispatch &d)
-{
-    const msl_function &f = *d.function;
-    const std::string kernel = std::string("kernel ") + f.name + ": ";
-    size_t threadgroup_bytes = 0;
-
-    for (int i = 0; i < f.n_arguments; i++) {
-        const msl_argument &a = f.arguments[i];
-        if (!present(a, d.constants))
-            continue;
-        const std::string name = std::string(a.kind == MSL_THREADGROUP ? "threadgroup(" : "buffer(") +
-                                 std::to_string(a.index) + ") '" + a.name + "'";
-        if (a.kind == MSL_THREADGROUP) {
-            if (d.threadgroup_bytes[a.index] == 0)
-                return kernel + name + " has no length";
-        } else if (!d.buffers[a.index].address) {
-            return kernel + name + " is not bound";
-        } else if (a.by_reference && d.buffers[a.index].length < a.element_bytes) {
-            return kernel + name + " has " + std::to_string(d.buffers[a.index].length) + " bytes, its argument " +
-                   std::to_string(a.element_bytes);
-        }
-    }
-    for (const size_t bytes : d.threadgroup_bytes)
-        threadgroup_bytes += (bytes + 15) / 16 * 16;
-    if (threadgroup_bytes > THREADGROUP_LIMIT)
-        return kernel + std::to_string(threadgroup_bytes) + " bytes of threadgroup memory exceed the limit of " +
-               std::to_string(THREADGROUP_LIMIT);
-    const u64 threads = (u64)d.threads[0] * d.threads[1] * d.threads[2];
-    if (threads == 0 || threads > (u64)f.max_threads)
-        return kernel + std::to_string(threads) + " threads a threadgroup, the limit is " + std::to_string(f.max_threads);
-    return "";
-}
-
-} // namespace
 
 msl_library *msl_compile(const char *source, const char *include_dir, enum msl_mode mode, char **error)
 {
@@ -225,25 +177,3 @@ int msl_function_count(const msl_library *l) { return (int)l->functions.size(); 
 const msl_function *msl_function_at(const msl_library *l, int i) { return &l->functions[(size_t)i]; }
 int msl_constant_count(const msl_library *l) { return (int)l->constants.size(); }
 const msl_constant *msl_constant_at(const msl_library *l, int i) { return &l->constants[(size_t)i]; }
-
-int msl_prepare(msl_library *l, const msl_function *function, const msl_constants *constants, msl_fault *fault)
-{
-    std::string error;
-    return find_program(l, function, constants, error) ? 0 : report(fault, error);
-}
-
-int msl_execute(msl_library *l, const msl_dispatch *d, int n_workers, msl_fault *fault)
-{
-    std::string error = check_arguments(*d);
-    if (!error.empty())
-        return report(fault, error);
-    const program *p = find_program(l, d->function, d->constants, error);
-    if (!p)
-        return report(fault, error);
-    execution e;
-    e.dispatch = d;
-    e.code = p;
-    e.count = d->threadgroups[0] * d->threadgroups[1] * d->threadgroups[2];
-    run_on_workers(e, n_workers);
-    return e.failed ? report(fault, e.text) : 0;
-}

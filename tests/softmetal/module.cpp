@@ -37,13 +37,13 @@ std::string undash(const std::string &s) { return s == "-" ? "" : s; }
 
 } // namespace
 
-std::string write_head(const reading &r, bool checked)
+std::string write_head(const signatures &known, bool checked)
 {
     std::ostringstream out;
     out << "; softmetal " << checked << "\n";
-    for (const constant_info &c : r.constants)
+    for (const constant_info &c : known.constants)
         out << "; constant " << c.name << "\n";
-    for (const kernel_info &k : r.kernels) {
+    for (const kernel_info &k : known.kernels) {
         out << "; kernel " << k.name << " " << k.line << " " << or_dash(k.file) << "\n";
         for (const parameter_info &p : k.parameters)
             out << "; parameter " << or_dash(p.name) << " " << p.source << " " << or_dash(p.condition) << " "
@@ -119,12 +119,6 @@ std::vector<long> module::numbers(const std::string &name) const
     return found;
 }
 
-std::vector<std::string> module::references(const std::string &symbol) const
-{
-    const auto e = entities.find(symbol);
-    return e == entities.end() ? std::vector<std::string>() : e->second.references;
-}
-
 std::string module::type_of(const std::string &symbol) const
 {
     const auto e = entities.find(symbol);
@@ -140,20 +134,36 @@ std::string module::type_of(const std::string &symbol) const
     return text.substr(i, text.find(',', i) - i);
 }
 
+std::set<std::string> module::reachable(std::vector<std::string> roots) const
+{
+    std::set<std::string> found;
+    while (!roots.empty()) {
+        const std::string name = roots.back();
+        roots.pop_back();
+        const auto e = entities.find(name);
+        if (e == entities.end() || !found.insert(name).second)
+            continue;
+        roots.insert(roots.end(), e->second.references.begin(), e->second.references.end());
+    }
+    return found;
+}
+
+bool module::uses(size_t kernel, const std::string &symbol) const
+{
+    return reachable({"softmetal_entry_" + std::to_string(kernel)}).count(symbol) > 0;
+}
+
 std::string module::specialise(size_t kernel, const std::map<std::string, std::string> &values) const
 {
     const std::string entry = "softmetal_entry_" + std::to_string(kernel);
-    std::set<std::string> kept;
-    std::vector<std::string> work = {entry, "softmetal_start", "llvm.global_ctors"};
+    const std::set<std::string> exported = {entry, "softmetal_start", "softmetal_present_" + std::to_string(kernel)};
+    std::vector<std::string> roots(exported.begin(), exported.end());
 
-    while (!work.empty()) {
-        const std::string name = work.back();
-        work.pop_back();
-        if (!entities.count(name) || !kept.insert(name).second)
-            continue;
-        for (const std::string &r : entities.at(name).references)
-            work.push_back(r);
-    }
+    roots.push_back("llvm.global_ctors");
+    for (const auto &[name, e] : entities) /* calls of these are put in later, by the sanitizer's pass */
+        if (name.compare(0, 7, "__asan_") == 0)
+            roots.push_back(name);
+    const std::set<std::string> kept = reachable(roots);
     std::string out;
     for (const auto &[start, end] : rest)
         out.append(text, start, end - start);
@@ -165,7 +175,7 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
             continue;
         }
         std::string part = text.substr(e.start, e.end - e.start);
-        if (e.function && name != entry && name != "softmetal_start") {
+        if (e.function && !exported.count(name) && name.compare(0, 7, "__asan_") != 0) {
             for (const char *linkage : {"define weak_odr ", "define linkonce_odr ", "define dso_local ", "define hidden "})
                 if (part.compare(0, strlen(linkage), linkage) == 0 && part.find(" comdat ") > part.find('\n')) {
                     part.replace(0, strlen(linkage), "define internal ");

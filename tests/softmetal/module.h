@@ -6,6 +6,7 @@
 #define SOFTMETAL_MODULE_H
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@
 
 namespace softmetal {
 
-std::string write_head(const reading &r, bool checked);
+std::string write_head(const signatures &known, bool checked);
 
 struct module {
     bool checked = false;
@@ -30,9 +31,14 @@ struct module {
      * by name without the prefix. Other kernels and what only they need are left out. */
     std::string specialise(size_t kernel, const std::map<std::string, std::string> &values) const;
 
-    /* For each function, those that it refers to (mangled names). */
-    std::vector<std::string> references(const std::string &symbol) const;
+    /* Whether a kernel's own code refers to a symbol, directly or through what it calls. */
+    bool uses(size_t kernel, const std::string &symbol) const;
+
+    /* LLVM's type of an external constant. */
     std::string type_of(const std::string &symbol) const;
+
+    /* file:line: error: ..., for each function that calls itself, itself or through others. */
+    std::vector<std::string> recursion() const;
 
   private:
     struct entity {
@@ -45,6 +51,8 @@ struct module {
     std::vector<std::pair<size_t, size_t>> rest; /* everything else */
 
     void scan();
+    std::set<std::string> reachable(std::vector<std::string> roots) const;
+    std::string place_of(const std::string &function) const;
 };
 
 } // namespace softmetal

@@ -121,9 +121,8 @@ def _build() -> Path:
     target = _cache_directory() / f"executor-{key.hexdigest()[:32]}.so"
     if not target.exists():
         part = target.with_suffix(f".{os.getpid()}.part")
-        prelude = f'-DSOFTMETAL_PRELUDE="{HERE / "prelude"}"'
         flags = ["-std=c++17", "-O2", "-g", "-fPIC", "-shared", "-pthread"]
-        command = [compiler() or "clang++", *flags, "-Wall", "-Wextra", prelude, "-o", part]
+        command = [compiler() or "clang++", *flags, "-Wall", "-Wextra", "-o", part]
         subprocess.run([*map(str, command), *map(str, sources), "-ldl"], check=True)
         part.replace(target)
     return target

@@ -178,7 +178,7 @@ const std::string &compiler()
 
 const std::string &prelude_directory()
 {
-    static const std::string path = getenv("SOFTMETAL_PRELUDE") ? getenv("SOFTMETAL_PRELUDE") : SOFTMETAL_PRELUDE;
+    static const std::string own = __FILE__, path = own.substr(0, own.rfind('/') + 1) + "prelude";
     return path;
 }
 

@@ -26,7 +26,7 @@ std::string fresh_name(const std::string &suffix);
 const std::string &compiler();
 /* What a result depends on besides its text: compiler, prelude, processor. */
 const std::string &environment();
-/* Where prelude.h lies. */
+/* Where prelude.h lies: beside the source of this program, which was compiled by its absolute path. */
 const std::string &prelude_directory();
 
 } // namespace softmetal

@@ -15,6 +15,7 @@ struct program { /* a kernel in machine code */
     void *handle;
     void (*entry)(machine *, u32);
     void (*start)();
+    const bool *present; /* of each parameter of the kernel: function constants decide */
 };
 
 /* A dispatch while it runs. */

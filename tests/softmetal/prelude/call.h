@@ -38,6 +38,17 @@ template <class P> SOFTMETAL_INLINE P in_threadgroup(machine *m, int index)
     return pointee<P>::from(m->threadgroup_memory[index]);
 }
 
+/* What the strict pass wants of parameters' types (specification, 5.2.1 and 5.2.3.6). */
+template <class P> inline constexpr bool is_buffer = leads_to<P, IN_DEVICE> || leads_to<P, IN_CONSTANT>;
+template <class P> inline constexpr bool is_threadgroup = leads_to<P, IN_THREADGROUP>;
+template <class A, class B> inline constexpr bool same = metal::is_same_v<A, B>;
+template <class V> inline constexpr int width = metal::shape<typename metal::remove_cv<V>::type>::width;
+template <class V>
+inline constexpr bool counts = metal::is_same_v<typename metal::shape<typename metal::remove_cv<V>::type>::element, ushort> ||
+                               metal::is_same_v<typename metal::shape<typename metal::remove_cv<V>::type>::element, uint>;
+template <class V> inline constexpr bool is_position = counts<V> && width<V> <= 3;
+template <class V> inline constexpr bool is_index = counts<V> && width<V> == 1;
+
 /* A built-in value as a scalar (its x) or a vector of any integer type. */
 template <class P> SOFTMETAL_INLINE P built_in(u32 x, u32 y, u32 z)
 {
@@ -55,55 +66,31 @@ template <class P> SOFTMETAL_INLINE P built_in(u32 x, u32 y, u32 z)
 
 struct place { /* of a thread in its threadgroup */
     u32 x, y, z;
-    SOFTMETAL_INLINE place(const machine *m, u32 thread)
+    SOFTMETAL_INLINE place(const machine *m, u32 t)
     {
-        x = thread % m->threads[0];
-        y = m->threads[1] == 1 && m->threads[2] == 1 ? 0 : thread / m->threads[0] % m->threads[1];
-        z = m->threads[2] == 1 ? 0 : thread / (m->threads[0] * m->threads[1]);
+        x = t % m->threads[0];
+        y = m->threads[1] == 1 && m->threads[2] == 1 ? 0 : t / m->threads[0] % m->threads[1];
+        z = m->threads[2] == 1 ? 0 : t / (m->threads[0] * m->threads[1]);
     }
 };
 
-#define BUILT_IN(name, x, y, z) \
-    template <class P> SOFTMETAL_INLINE P name(machine *m, u32 thread) \
+#define BUILT_IN(name, kind, x, y, z) \
+    template <class P> SOFTMETAL_INLINE P name(const machine *m, u32 t) \
     { \
-        (void)m, (void)thread; \
+        const place p(m, t); \
+        (void)p; \
         return built_in<P>(x, y, z); \
     }
-#define BUILT_IN_PLACE(name, x, y, z) \
-    template <class P> SOFTMETAL_INLINE P name(machine *m, u32 thread) \
-    { \
-        const place p(m, thread); \
-        return built_in<P>(x, y, z); \
-    }
-BUILT_IN_PLACE(thread_position_in_threadgroup, p.x, p.y, p.z)
-BUILT_IN_PLACE(thread_position_in_grid, m->position[0] * m->threads[0] + p.x, m->position[1] * m->threads[1] + p.y,
-               m->position[2] * m->threads[2] + p.z)
-BUILT_IN(threadgroup_position_in_grid, m->position[0], m->position[1], m->position[2])
-BUILT_IN(threads_per_threadgroup, m->threads[0], m->threads[1], m->threads[2])
-BUILT_IN(dispatch_threads_per_threadgroup, m->threads[0], m->threads[1], m->threads[2])
-BUILT_IN(threadgroups_per_grid, m->threadgroups[0], m->threadgroups[1], m->threadgroups[2])
-BUILT_IN(threads_per_grid, m->threadgroups[0] * m->threads[0], m->threadgroups[1] * m->threads[1],
-         m->threadgroups[2] * m->threads[2])
-BUILT_IN(thread_index_in_threadgroup, thread, 0, 0)
-BUILT_IN(thread_index_in_simdgroup, thread % LANES, 0, 0)
-BUILT_IN(thread_index_in_quadgroup, thread % 4, 0, 0)
-BUILT_IN(simdgroup_index_in_threadgroup, thread / LANES, 0, 0)
-BUILT_IN(quadgroup_index_in_threadgroup, thread / 4, 0, 0)
-BUILT_IN(simdgroups_per_threadgroup, m->n_groups, 0, 0)
-BUILT_IN(dispatch_simdgroups_per_threadgroup, m->n_groups, 0, 0)
-BUILT_IN(threads_per_simdgroup, LANES, 0, 0)
-BUILT_IN(thread_execution_width, LANES, 0, 0)
-#undef BUILT_IN
-#undef BUILT_IN_PLACE
+#include "built_ins.def"
 
 /* A threadgroup variable declared in a kernel's body: one for all threads. */
-template <class T> SOFTMETAL_INLINE T &static_variable(u32 id, SOFTMETAL_SITE)
+template <class T> SOFTMETAL_INLINE auto static_variable(u32 id, SOFTMETAL_SITE) -> threadgroup T &
 {
     const self me;
     void *p = me.m->statics[id];
     if (__builtin_expect(p == nullptr, 0))
-        p = me.m->static_variable(me.m, me.thread, id, sizeof(T), alignof(T), line, file);
-    return *(T *)p;
+        p = me.m->static_variable(me.m, me.number, id, sizeof(T), alignof(T), line, file);
+    return *(threadgroup T *)(u64)p;
 }
 
 } // namespace softmetal

@@ -38,6 +38,8 @@ enum operation : u32 {
 #include "operations.def"
 };
 
+enum access_kind : u32 { ACCESS_READ, ACCESS_WRITE, ACCESS_ATOMIC };
+
 struct simd_group {
     alignas(64) u8 slots[2][LANES * 32];  /* what the lanes bring, of two rendezvous in turn */
     alignas(64) u8 results[2][32];
@@ -48,7 +50,8 @@ struct simd_group {
     u64 site;     /* operation << 32 | line, of the lanes that wait */
     const char *file;
     u32 last_lane; /* the lane that waits for the other groups at a barrier */
-    u32 matrix_operations[LANES]; /* since the last rendezvous: all lanes must do the same number */
+    u32 matrix_operations[LANES]; /* of each lane so far: equal whenever the lanes meet */
+    u32 expected_operations; /* of the lanes that wait */
 };
 
 struct machine {
@@ -58,8 +61,9 @@ struct machine {
     /* Does not return: the threadgroup is given up, with a fault in words. */
     void (*diverged)(machine *, u32 thread, u32 operation, u32 line, const char *file);
     void *(*static_variable)(machine *, u32 thread, u32 id, u64 bytes, u64 alignment, u32 line, const char *file);
-    void (*access)(machine *, u64 address, u64 bytes, u32 kind, void *return_address);
-    void (*passed_barrier)(machine *);
+    /* Checked mode: before a load or store; and after a barrier (of one SIMD group, or of all). */
+    void (*access)(machine *, u32 thread, u64 address, u64 bytes, u32 kind, void *return_address);
+    void (*passed_barrier)(machine *, u32 thread, u32 flags, bool all);
 
     u8 *buffers[BINDINGS];
     u8 *threadgroup_memory[BINDINGS];

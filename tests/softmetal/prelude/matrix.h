@@ -22,8 +22,8 @@ SOFTMETAL_INLINE bool lead(operation op, u32 line, const char *file)
     meet(me, op, line, file);
 #else
     if (__builtin_expect(count & ELEMENTS_OPEN, 0)) {
-        count = 0;
         meet(me, op, line, file);
+        count &= ~ELEMENTS_OPEN;
     }
     count++;
 #endif
@@ -95,26 +95,32 @@ SOFTMETAL_INLINE simdgroup_matrix<T, C, R> make_filled_simdgroup_matrix(T value,
 }
 
 /* The origin (column, row) counts in the matrix as it lies in memory. */
-template <class T, int C, int R>
-SOFTMETAL_INLINE void simdgroup_load(simdgroup_matrix<T, C, R> &m, const T *source, ulong elements_per_row = C,
+template <class T, int C, int R, class P>
+SOFTMETAL_INLINE void simdgroup_load(simdgroup_matrix<T, C, R> &m, P source, ulong elements_per_row = C,
                                      ulong2 origin = 0, bool transpose = false, SOFTMETAL_SITE)
 {
+    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> || softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
+                  "simdgroup_load: from device or threadgroup memory");
+    static_assert(is_same_v<typename remove_space<decltype(+source[0])>::type, T>, "simdgroup_load: of another type");
     if (!softmetal::lead(softmetal::OP_simdgroup_load, line, file))
         return;
-    const T *p = source + origin.y * elements_per_row + origin.x;
+    const auto p = source + origin.y * elements_per_row + origin.x;
     for (int i = 0; i < R; i++)
         for (int j = 0; j < C; j++)
             m.rows[i][j] = transpose ? p[j * elements_per_row + i] : p[i * elements_per_row + j];
 }
 
-template <class T, int C, int R>
-SOFTMETAL_INLINE void simdgroup_store(const simdgroup_matrix<T, C, R> &m, T *destination,
-                                      ulong elements_per_row = C, ulong2 origin = 0, bool transpose = false,
-                                      SOFTMETAL_SITE)
+template <class T, int C, int R, class P>
+SOFTMETAL_INLINE void simdgroup_store(const simdgroup_matrix<T, C, R> &m, P destination, ulong elements_per_row = C,
+                                      ulong2 origin = 0, bool transpose = false, SOFTMETAL_SITE)
 {
+    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> || softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
+                  "simdgroup_store: to device or threadgroup memory");
+    static_assert(is_same_v<typename remove_space<decltype(+destination[0])>::type, T>,
+                  "simdgroup_store: of another type");
     if (!softmetal::lead(softmetal::OP_simdgroup_store, line, file))
         return;
-    T *p = destination + origin.y * elements_per_row + origin.x;
+    const auto p = destination + origin.y * elements_per_row + origin.x;
     for (int i = 0; i < R; i++)
         for (int j = 0; j < C; j++)
             (transpose ? p[j * elements_per_row + i] : p[i * elements_per_row + j]) = m.rows[i][j];
@@ -158,6 +164,14 @@ SOFTMETAL_INLINE void simdgroup_multiply(simdgroup_matrix<D, 8, 8> &d, const sim
     for (int i = 0; i < 8; i++)
         zero.rows[i] = 0;
     detail::multiply(d, a, b, zero);
+}
+
+template <class T>
+SOFTMETAL_INLINE simdgroup_matrix<T, 8, 8> operator*(const simdgroup_matrix<T, 8, 8> &a, const simdgroup_matrix<T, 8, 8> &b)
+{
+    simdgroup_matrix<T, 8, 8> product;
+    simdgroup_multiply(product, a, b);
+    return product;
 }
 
 } // namespace metal

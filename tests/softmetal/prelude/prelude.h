@@ -1,6 +1,8 @@
 /* metal_stdlib for clang on this machine's processor: put before every MSL text. */
+#pragma clang system_header /* its own warnings are not the kernels' author's */
 #include "machine.h"
 #include "threads.h"
+#include "spaces.h"
 #include "types.h"
 #include "math.h"
 #include "simd.h"
@@ -8,10 +10,5 @@
 #include "atomic.h"
 #include "call.h"
 
-using metal::vec; /* MSL names these without a namespace, too */
-using metal::as_type;
-
-#define device
-#define constant const
-#define threadgroup
-#define thread
+using metal::as_type; /* MSL names these without a namespace, too */
+using metal::vec;

@@ -29,7 +29,7 @@ SOFTMETAL_INLINE u64 stack_address()
 
 struct self {
     machine *m;
-    u32 thread;
+    u32 number; /* of the thread in its threadgroup */
     u32 lane;
     simd_group *group;
 
@@ -37,9 +37,9 @@ struct self {
     {
         const u64 address = stack_address();
         m = (machine *)((address & ~(REGION_BYTES - 1)) + STACKS_BYTES);
-        thread = (u32)(address / STACK_BYTES) % MAX_THREADS;
-        lane = thread % LANES;
-        group = &m->groups[thread / LANES];
+        number = (u32)(address / STACK_BYTES) % MAX_THREADS;
+        lane = number % LANES;
+        group = &m->groups[number / LANES];
     }
 };
 
@@ -52,21 +52,22 @@ SOFTMETAL_INLINE bool meet(const self &me, operation op, u32 line, const char *f
     if (g->arrived == 0) {
         g->site = site;
         g->file = file;
+        g->expected_operations = g->matrix_operations[me.lane];
     }
-    if (__builtin_expect(g->site != site || g->ended, 0))
-        me.m->diverged(me.m, me.thread, op, line, file);
+    if (__builtin_expect(g->site != site || g->ended || g->expected_operations != g->matrix_operations[me.lane], 0))
+        me.m->diverged(me.m, me.number, op, line, file);
     if (++g->arrived == g->lanes) {
         g->arrived = 0;
         g->parity ^= 1;
         return true;
     }
-    const u32 next = me.lane + 1 == g->lanes ? me.thread - me.lane : me.thread + 1;
-    softmetal_switch(&me.m->stack_pointer[me.thread], me.m->stack_pointer[next]);
+    const u32 next = me.lane + 1 == g->lanes ? me.number - me.lane : me.number + 1;
+    softmetal_switch(&me.m->stack_pointer[me.number], me.m->stack_pointer[next]);
     return false;
 }
 
 /* The last lane of a group waits for the other groups. */
-__attribute__((noinline)) inline void meet_groups(machine *m, u32 thread, u32 line, const char *file)
+__attribute__((noinline)) inline void meet_groups(machine *m, u32 thread, u32 flags, u32 line, const char *file)
 {
     const u32 group = thread / LANES;
     const u64 site = (u64)OP_threadgroup_barrier << 32 | line;
@@ -81,7 +82,7 @@ __attribute__((noinline)) inline void meet_groups(machine *m, u32 thread, u32 li
     if (++m->groups_at_barrier == m->n_groups) {
         m->groups_at_barrier = 0;
         if (m->passed_barrier)
-            m->passed_barrier(m);
+            m->passed_barrier(m, thread, flags, true);
         return;
     }
     const u32 next = group + 1 == m->n_groups ? 0 : group + 1;
@@ -95,20 +96,22 @@ extern "C" __attribute__((visibility("default"))) void softmetal_start()
     machine *m = me.m;
     simd_group *g = me.group;
 
-    m->entry(m, me.thread);
-    if (g->arrived)
-        m->diverged(m, me.thread, NO_OPERATION, 0, nullptr);
-    u32 next = me.lane + 1 == g->lanes ? me.thread - me.lane : me.thread + 1;
+    m->entry(m, me.number);
+    if (g->ended == 0)
+        g->expected_operations = g->matrix_operations[me.lane];
+    if (g->arrived || g->expected_operations != g->matrix_operations[me.lane])
+        m->diverged(m, me.number, NO_OPERATION, 0, nullptr);
+    u32 next = me.lane + 1 == g->lanes ? me.number - me.lane : me.number + 1;
     if (++g->ended == g->lanes) {
         m->groups_ended++;
         if (m->groups_at_barrier)
-            m->diverged(m, me.thread, NO_OPERATION, 0, nullptr);
+            m->diverged(m, me.number, NO_OPERATION, 0, nullptr);
         if (m->groups_ended == m->n_groups)
-            softmetal_switch(&m->stack_pointer[me.thread], m->host_stack_pointer);
-        const u32 group = me.thread / LANES;
+            softmetal_switch(&m->stack_pointer[me.number], m->host_stack_pointer);
+        const u32 group = me.number / LANES;
         next = m->groups[group + 1 == m->n_groups ? 0 : group + 1].last_lane;
     }
-    softmetal_switch(&m->stack_pointer[me.thread], m->stack_pointer[next]);
+    softmetal_switch(&m->stack_pointer[me.number], m->stack_pointer[next]);
     __builtin_trap();
 }
 
@@ -119,16 +122,21 @@ namespace metal {
 enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2, mem_texture = 4 };
 constexpr mem_flags operator|(mem_flags a, mem_flags b) { return (mem_flags)((int)a | (int)b); }
 
-SOFTMETAL_INLINE void threadgroup_barrier(mem_flags, SOFTMETAL_SITE)
+SOFTMETAL_INLINE void threadgroup_barrier(mem_flags flags, SOFTMETAL_SITE)
 {
     const softmetal::self me;
     if (softmetal::meet(me, softmetal::OP_threadgroup_barrier, line, file))
-        softmetal::meet_groups(me.m, me.thread, line, file);
+        softmetal::meet_groups(me.m, me.number, (unsigned)flags, line, file);
 }
 
-SOFTMETAL_INLINE void simdgroup_barrier(mem_flags, SOFTMETAL_SITE)
+SOFTMETAL_INLINE void simdgroup_barrier([[maybe_unused]] mem_flags flags, SOFTMETAL_SITE)
 {
-    softmetal::meet(softmetal::self(), softmetal::OP_simdgroup_barrier, line, file);
+    const softmetal::self me;
+    if (softmetal::meet(me, softmetal::OP_simdgroup_barrier, line, file)) {
+#ifdef SOFTMETAL_CHECKED
+        me.m->passed_barrier(me.m, me.number, (unsigned)flags, false);
+#endif
+    }
 }
 
 } // namespace metal

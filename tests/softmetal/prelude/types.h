@@ -2,6 +2,8 @@
 #ifndef SOFTMETAL_TYPES_H
 #define SOFTMETAL_TYPES_H
 
+#include "spaces.h"
+
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
@@ -79,6 +81,15 @@ template <class A, class B> struct conditional<false, A, B> { typedef B type; };
 template <bool c, class A, class B> using conditional_t = typename conditional<c, A, B>::type;
 template <class T> struct remove_reference { typedef T type; };
 template <class T> struct remove_reference<T &> { typedef T type; };
+template <class T> struct remove_space { typedef T type; };
+template <class T> struct remove_space<const T> { typedef T type; };
+template <class T> struct remove_space<volatile T> { typedef T type; };
+template <class T> struct remove_space<const volatile T> { typedef T type; };
+#ifdef SOFTMETAL_STRICT
+template <class T> struct remove_space<device T> { typedef typename remove_space<T>::type type; };
+template <class T> struct remove_space<constant T> { typedef typename remove_space<T>::type type; };
+template <class T> struct remove_space<threadgroup T> { typedef typename remove_space<T>::type type; };
+#endif
 template <class T> struct remove_cv { typedef T type; };
 template <class T> struct remove_cv<const T> { typedef T type; };
 template <class T> struct remove_cv<volatile T> { typedef T type; };

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import assert_same_bits, cpu_device, make_config, make_step
+from harness import assert_same_bits, cpu_device, make_config, make_step, metal_device
 
 from smelt.backends import open_device
 from smelt.backends.base import LoadedProgram, PagePool, Step
@@ -19,10 +19,12 @@ from tiny_model import write_tiny_llama
 MAX_TOKENS = 8
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedProgram, PagePool]:
+@pytest.fixture(scope="module", params=["cpu", "metal"])
+def loaded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[LoadedProgram, PagePool]:
     model = Model(write_tiny_llama(Path(tmp_path_factory.mktemp("step")) / "m.gguf", "q8_0"))
-    device = cpu_device(threads=2)
+    device = cpu_device(threads=2) if request.param == "cpu" else metal_device()
     pool = device.create_pool(model.config, "f16")
     pool.grow(4)
     return device.load(model.program(128, MAX_TOKENS, 4)), pool
@@ -108,10 +110,10 @@ def test_only_the_wanted_rows_have_logits(loaded: tuple[LoadedProgram, PagePool]
     assert_same_bits(program.run(pool, step(logit_rows=int32(3, 1))), every[[3, 1]])
 
 
-@pytest.mark.parametrize("name", ["cpu", "reference"])
+@pytest.mark.parametrize("name", ["cpu", "metal", "reference"])
 def test_cancel_stops_the_next_step_until_taken_back(name: str, tmp_path: Path) -> None:
     model = Model(write_tiny_llama(tmp_path / "m.gguf", "q8_0"))
-    device = open_device(name, 2)
+    device = metal_device() if name == "metal" else open_device(name, 2)
     program, pool = device.load(model.program(32, 8)), device.create_pool(model.config, "f16")
     pool.grow(1)
     before = program.run(pool, step())
@@ -122,10 +124,11 @@ def test_cancel_stops_the_next_step_until_taken_back(name: str, tmp_path: Path) 
     np.testing.assert_array_equal(program.run(pool, step()), before)
 
 
-@pytest.mark.parametrize("name", ["cpu", "reference"])
+@pytest.mark.parametrize("name", ["cpu", "metal", "reference"])
 def test_kv_types_that_do_not_exist_are_refused(name: str) -> None:
     with pytest.raises(DeviceError, match="q8_0"):
-        open_device(name).create_pool(make_config(), "q8_0")
+        device = metal_device() if name == "metal" else open_device(name)
+        device.create_pool(make_config(), "q8_0")
 
 
 def test_an_instruction_set_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
