@@ -9,7 +9,7 @@
 #include "cpu/threads.h"
 #include "formats/formats.h"
 
-enum { UNIT_ROWS = GROUP_ROWS }; /* output rows that one thread computes at a time */
+enum { MOST_UNIT_ROWS = 2 * GROUP_ROWS }; /* output rows that one thread computes at a time */
 
 thread_pool *cpu_device_pool(cpu_device *device);
 
@@ -122,6 +122,13 @@ struct cpu_program {
 static inline int value_rows(const work *w, int value)
 {
     return w->program->values[value].rows == ROWS_LOGITS ? w->step->n_logits : w->step->n_tokens;
+}
+
+/* The tokens whose rows of its input an op takes for those of its output; NULL where that is all. */
+static inline const int32_t *selected_rows(const work *w, const op_record *op)
+{
+    const value_record *values = w->program->values;
+    return values[op->inputs[0]].rows == values[op->outputs[0]].rows ? NULL : w->step->logit_rows;
 }
 
 static inline float *value_data(const work *w, int value)
