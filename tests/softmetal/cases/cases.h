@@ -27,11 +27,12 @@ extern case_entry *all_cases;
     }                                                                                              \
     static void title(void)
 
-/* Made by main.m before a case and released after it. The library is compiled at first use. */
+/* Made by main.m before a case and released after it. */
 extern id<MTLDevice> device;
 extern id<MTLCommandQueue> queue;
 
-id<MTLLibrary> kernels(void); /* kernels.metal, whose path main.m is given */
+id<MTLLibrary> kernels(void); /* of kernels.metal */
+void check_accesses(void);    /* before anything else: kernels() are those of the checked mode */
 
 /* Autoreleased. Constants 0 (int) and 1 (bool) of kernels.metal are 0 and false. */
 id<MTLComputePipelineState> pipeline(const char *name);

@@ -1,12 +1,17 @@
 /* Runs the case that is named, and prints what the device reported: see cases.h. */
 #include "cases.h"
 
+#include "executor.h"
+
 case_entry *all_cases;
 id<MTLDevice> device;
 id<MTLCommandQueue> queue;
 
-static const char *source_path;
+static const char *folder; /* of the compiled libraries */
+static const char *mode = "fast";
 static id<MTLLibrary> library;
+
+void check_accesses(void) { mode = "checked"; }
 
 void say(const char *name, double value) { printf("%s %.9g\n", name, value); }
 void say_text(const char *name, const char *text) { printf("%s %s\n", name, text); }
@@ -19,10 +24,8 @@ id<MTLLibrary> kernels(void)
 {
     if (library) return library;
     NSError *error = nil;
-    NSString *text = [NSString stringWithContentsOfFile:[NSString stringWithUTF8String:source_path]
-                                               encoding:NSUTF8StringEncoding
-                                                  error:&error];
-    library = [device newLibraryWithSource:text options:nil error:&error];
+    NSString *path = [NSString stringWithFormat:@"%s/%s.metallib", folder, mode];
+    library = [device newLibraryWithURL:[NSURL fileURLWithPath:path] error:&error];
     if (!library) say_error("library", error);
     return library;
 }
@@ -95,28 +98,54 @@ static void print_reports(void)
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) say_text("live", line);
 }
 
+/* Compiles kernels.metal for both modes into the folder. */
+static int compile_kernels(const char *source)
+{
+    char path[1024], *diagnostics = NULL;
+    NSString *text = [NSString stringWithContentsOfFile:[NSString stringWithUTF8String:source]
+                                               encoding:NSUTF8StringEncoding
+                                                  error:NULL];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s.metallib", folder, i ? "checked" : "fast");
+        if (!msl_compile_to([text UTF8String], NULL, i ? MSL_CHECKED : MSL_FAST, path, &diagnostics))
+            continue;
+        fprintf(stderr, "%s: %s\n", source, diagnostics);
+        return 1;
+    }
+    return 0;
+}
+
+static int run(const case_entry *c)
+{
+    @autoreleasepool {
+        device = MTLCreateSystemDefaultDevice();
+        queue = [device newCommandQueue];
+        softmetal_log(1);
+        c->run();
+    }
+    softmetal_log(0);
+    [library release];
+    [queue release];
+    [device release];
+    print_reports();
+    return 0;
+}
+
+/* FOLDER compile SOURCE, or FOLDER run NAME, or nothing: the names. */
 int main(int argc, char **argv)
 {
-    if (argc < 3) {
-        for (case_entry *c = all_cases; c; c = c->next) puts(c->name);
-        return 0;
-    }
-    source_path = argv[1];
-    for (case_entry *c = all_cases; c; c = c->next) {
-        if (strcmp(c->name, argv[2])) continue;
+    const int compiles = argc == 4 && !strcmp(argv[2], "compile");
+    if (argc == 4) folder = argv[1];
+    if (compiles) {
         @autoreleasepool {
-            device = MTLCreateSystemDefaultDevice();
-            queue = [device newCommandQueue];
-            softmetal_log(1);
-            c->run();
+            return compile_kernels(argv[3]);
         }
-        softmetal_log(0);
-        [library release];
-        [queue release];
-        [device release];
-        print_reports();
-        return 0;
     }
-    fprintf(stderr, "there is no case %s\n", argv[2]);
-    return 2;
+    for (const case_entry *c = all_cases; c; c = c->next) {
+        if (argc < 4)
+            puts(c->name);
+        else if (!strcmp(c->name, argv[3]))
+            return run(c);
+    }
+    return argc < 4 ? 0 : 2;
 }

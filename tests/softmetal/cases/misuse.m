@@ -108,6 +108,8 @@ CASE(too_many_uncommitted)
 
 /* What is bound. */
 
+static id absent; /* nil, which the compiler would refuse */
+
 static void try_binding(void (^bind)(id<MTLComputeCommandEncoder> encoder))
 {
     id<MTLCommandBuffer> commands = [queue commandBuffer];
@@ -150,8 +152,8 @@ BINDING_CASE(barrier_of_nothing, [encoder memoryBarrierWithScope:0])
 BINDING_CASE(group_not_popped, [encoder pushDebugGroup:@"a"])
 BINDING_CASE(group_not_pushed, [encoder popDebugGroup])
 BINDING_CASE(groups_paired, [encoder pushDebugGroup:@"a"]; [encoder popDebugGroup])
-BINDING_CASE(no_resource, [encoder useResource:nil usage:MTLResourceUsageRead])
-BINDING_CASE(nil_pipeline, [encoder setComputePipelineState:nil])
+BINDING_CASE(no_resource, [encoder useResource:absent usage:MTLResourceUsageRead])
+BINDING_CASE(nil_pipeline, [encoder setComputePipelineState:absent])
 
 CASE(struct_too_small)
 {

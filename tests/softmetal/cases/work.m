@@ -35,12 +35,12 @@ CASE(order_when_serial) { chain(MTLDispatchTypeSerial, 0, 8); }
 
 CASE(race_without_barriers)
 {
-    softmetal_set_checked(1);
+    check_accesses();
     chain(MTLDispatchTypeConcurrent, 0, 1);
 }
 CASE(no_race_with_barriers)
 {
-    softmetal_set_checked(1);
+    check_accesses();
     chain(MTLDispatchTypeConcurrent, 1, 1);
 }
 
@@ -73,7 +73,7 @@ CASE(out_of_bounds)
 /* Reads a page through its address in a table. `prepare` may make it resident. */
 static void through_address(void (^prepare)(id<MTLComputeCommandEncoder>, id<MTLBuffer>))
 {
-    softmetal_set_checked(1);
+    check_accesses();
     id<MTLBuffer> page = floats(32, 7.0f), y = floats(32, 0.0f);
     id<MTLBuffer> table = [[device newBufferWithLength:8 options:0] autorelease];
     *(uint64_t *)[table contents] = [page gpuAddress];
