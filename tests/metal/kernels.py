@@ -55,6 +55,7 @@ class Step:
     odd places between them, so that a kernel cannot know where they are but from step_args."""
 
     positions: Sequence[int] = (0,)
+    token_ids: Sequence[int] = ()
     sequences: Sequence[int] | None = None
     page_table: np.ndarray | None = None
     logit_rows: Sequence[int] = ()
@@ -73,6 +74,7 @@ class Step:
             "logit_rows": self.logit_rows,
             "sequences": np.zeros(n) if self.sequences is None else self.sequences,
             "positions": self.positions,
+            "token_ids": self.token_ids,
         }
         data: list[int] = [-1]
         places = {}
