@@ -84,7 +84,7 @@ static inline uint rows_of(constant step_args &step, constant matmul_args &args)
 
 /* Whether code for a format belongs into this pipeline. The format of a threadgroup's matrix is only known
  * as it runs; those that none of the matrices has are gone when the constants are put in. */
-static inline bool is_used(int format)
+template <int format> static inline bool is_used()
 {
     return FORMAT_0 == format || (HAS_MATRIX_1 && FORMAT_1 == format)
            || (HAS_MATRIX_2 && FORMAT_2 == format);
@@ -93,7 +93,7 @@ static inline bool is_used(int format)
 static inline bool uses_table()
 {
 #define FORMAT(name, NAME, gguf_type, block_weights, block_bytes)                                  \
-    if (reader_##name::HAS_TABLE && is_used(FORMAT_##NAME)) return true;
+    if (reader_##name::HAS_TABLE && is_used<FORMAT_##NAME>()) return true;
 #include "../native/formats.def"
     return false;
 }

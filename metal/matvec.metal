@@ -138,7 +138,7 @@ static inline float matvec_product(matrix m, uint first, thread matvec_operands<
     switch (m.format) {
 #define FORMAT(name, NAME, gguf_type, block_weights, block_bytes)                                  \
     case FORMAT_##NAME:                                                                            \
-        if (is_used(FORMAT_##NAME)) matvec_lane<reader_##name, T>(in, lane, table, sums);          \
+        if (is_used<FORMAT_##NAME>()) matvec_lane<reader_##name, T>(in, lane, table, sums);          \
         break;
 #include "../native/formats.def"
     }
