@@ -120,7 +120,7 @@ static inline void matmul_multiply(threadgroup const float *x_tile, threadgroup 
     MATRIX_ARGUMENTS,
     uint2 group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]])
+    uint simdgroup_index [[simdgroup_index_in_threadgroup]])
 {
     threadgroup float4 memory[(MATMUL_W_TILE + MATMUL_X_TILE) / 4];
     threadgroup half table[TABLE_LEVELS];
@@ -128,7 +128,7 @@ static inline void matmul_multiply(threadgroup const float *x_tile, threadgroup 
 
     uint first_group;
     const int i = matrix_of_group(args, group.x, first_group);
-    const matrix m = MATRIX(i), up = MATRIX(1);
+    const weight_matrix m = MATRIX(i), up = MATRIX(1);
     const bool has_gate = GATE != GATE_NONE;
     const uint outs = has_gate ? MATMUL_GATE_OUTS : MATMUL_OUTS;
     const uint first_out = (group.x - first_group) * outs, first_row = group.y * MATMUL_TOKENS;
@@ -136,17 +136,17 @@ static inline void matmul_multiply(threadgroup const float *x_tile, threadgroup 
 
     /* The output that this thread decodes, and which half of a step. */
     const uint column = thread_index % MATMUL_OUTS, part = thread_index / MATMUL_OUTS;
-    const matrix own = has_gate && column >= outs ? up : m;
+    const weight_matrix own = has_gate && column >= outs ? up : m;
     const uint out = min(first_out + column % outs, m.n_out - 1);
     device const uint8_t *weights = own.weights + (size_t)out * own.row_bytes;
 
     threadgroup float *w_tile = (threadgroup float *)memory, *x_tile = w_tile + MATMUL_W_TILE;
-    const uint own_row = simdgroup / 2 * 16, own_out = simdgroup % 2 * 32;
+    const uint own_row = simdgroup_index / 2 * 16, own_out = simdgroup_index % 2 * 32;
     matmul_sums sums;
     UNROLL
     for (uint a = 0; a < 2; a++) {
         UNROLL
-        for (uint b = 0; b < 4; b++) sums.of[a][b] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+        for (uint b = 0; b < 4; b++) sums.of[a][b] = simdgroup_float8x8(0.0f);
     }
     for (uint first = 0; first < n_in; first += MATMUL_STEP) {
         threadgroup_barrier(mem_flags::mem_threadgroup); /* the tiles may still be read */
