@@ -124,6 +124,13 @@ static inline int value_rows(const work *w, int value)
     return w->program->values[value].rows == ROWS_LOGITS ? w->step->n_logits : w->step->n_tokens;
 }
 
+/* The tokens whose rows of its input an op takes for those of its output; NULL where that is all. */
+static inline const int32_t *selected_rows(const work *w, const op_record *op)
+{
+    const value_record *values = w->program->values;
+    return values[op->inputs[0]].rows == values[op->outputs[0]].rows ? NULL : w->step->logit_rows;
+}
+
 static inline float *value_data(const work *w, int value)
 {
     int64_t offset = w->program->values[value].offset;

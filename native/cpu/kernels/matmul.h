@@ -136,8 +136,10 @@ static void op_norm_gate_up(work *w, const op_record *op)
         for (; unit < end; unit++) {
             int n_rows = matmul_unit(w, weights[0], weights[1], &a, unit, gate);
             matmul_unit(w, weights[2], weights[3], &a, unit, up);
-            for (int i = 0; i < a.n_tokens * row_groups(n_rows) * GROUP_ROWS; i += GROUP_ROWS)
-                vf_store(gate + i, vf_mul(vf_silu(vf_load(gate + i)), vf_load(up + i)));
+            for (int i = 0; i < a.n_tokens * row_groups(n_rows) * GROUP_ROWS; i += GROUP_ROWS) {
+                vf x = vf_load(gate + i), active = op->gelu ? vf_gelu(x) : vf_silu(x);
+                vf_store(gate + i, vf_mul(active, vf_load(up + i)));
+            }
             store_unit(w, op->outputs[0], unit, n_rows, gate, &a, NULL);
         }
 }

@@ -44,7 +44,7 @@ V_INLINE vf vf_round(vf a)
 {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-V_INLINE vf vf_pow2(vi n) /* 2^n, -126 <= n <= 127 */
+V_INLINE vf vf_pow2(vi n) /* 2^n, -126 <= n <= 127, and infinity for 128 */
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
