@@ -50,6 +50,6 @@ setup(
     ext_modules=[
         extension("_gguf", "native/gguf/*.c"),
         extension("_quant", "native/formats/*.c"),
-        extension("_cpu", "native/cpu/**/*.c", "native/formats/*.c"),
+        extension("_cpu", "native/*.c", "native/cpu/**/*.c", "native/formats/*.c"),
     ],
 )

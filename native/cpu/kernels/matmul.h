@@ -33,7 +33,7 @@ static unit_function *const unit_functions[FORMAT_COUNT] = {
 
 V_INLINE int units(const work *w, int weight)
 {
-    return (w->program->weights[weight].n_out + UNIT_ROWS - 1) / UNIT_ROWS;
+    return (w->program->tables.weights[weight].n_out + UNIT_ROWS - 1) / UNIT_ROWS;
 }
 
 V_INLINE float *unit_scratch(work *w, int n_tokens)
@@ -48,12 +48,12 @@ V_INLINE float *unit_scratch(work *w, int n_tokens)
 V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations *a, int unit,
                          float *y)
 {
-    const weight_record *m = &w->program->weights[weight];
+    const weight_record *m = &w->program->tables.weights[weight];
     int first = unit * UNIT_ROWS;
     int n_rows = m->n_out - first < UNIT_ROWS ? m->n_out - first : UNIT_ROWS;
     unit_functions[m->format](m, a, first, n_rows, y);
     if (bias >= 0) {
-        const float *b = (const float *)w->program->weights[bias].data + first;
+        const float *b = (const float *)w->program->tables.weights[bias].data + first;
         for (int t = 0; t < a->n_tokens; t++)
             for (int r = 0; r < n_rows; r++) y[t * UNIT_ROWS + r] += b[r];
     }
@@ -62,7 +62,7 @@ V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations 
 
 V_INLINE const float *weight_floats(const work *w, int weight)
 {
-    return w->program->weights[weight].data;
+    return w->program->tables.weights[weight].data;
 }
 
 /* Adds the residual, if there is one, and puts a unit's rows in their place of an output. */
