@@ -22,6 +22,16 @@ enum {
     BUFFER_OP = 3,
 };
 
+/* Those of matvec and matmul, for up to three matrices. */
+enum {
+    MATRIX_X = 3,        /* [rows, n_in] */
+    MATRIX_GAIN = 4,     /* [n_in] with HAS_NORM */
+    MATRIX_W = 5,        /* and 6, 7 */
+    MATRIX_B = 8,        /* and 9, 10: HAS_BIAS_... */
+    MATRIX_RESIDUAL = 11, /* of the first matrix */
+    MATRIX_Y = 12,       /* and 13, 14, but with a gate there is one output */
+};
+
 /* Function constants: [[function_constant(CONSTANT_...)]]. */
 enum {
     CONSTANT_FORMAT_0 = 0,     /* int: enum format of the first matrix, 0 to 14 (formats.def) */

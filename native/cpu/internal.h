@@ -9,7 +9,7 @@
 #include "cpu/threads.h"
 #include "formats/formats.h"
 
-enum { UNIT_ROWS = GROUP_ROWS }; /* output rows that one thread computes at a time */
+enum { MOST_UNIT_ROWS = 2 * GROUP_ROWS }; /* output rows that one thread computes at a time */
 
 thread_pool *cpu_device_pool(cpu_device *device);
 

@@ -80,7 +80,7 @@ static scratch_sizes scratch_needed(const program_tables *t)
 {
     scratch_sizes need = {0, 0};
     const int rows = t->max_tokens > t->max_logits ? t->max_tokens : t->max_logits;
-    size_t units = 2 * (size_t)(rows > 1 ? rows : 1) * UNIT_ROWS * sizeof(float);
+    size_t units = 2 * (size_t)(rows > 1 ? rows : 1) * MOST_UNIT_ROWS * sizeof(float);
     for (int i = 0; i < t->n_ops; i++) {
         const op_record *op = &t->ops[i];
         if (op->inputs[0] < 0) continue;

@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { MSL_BUFFERS = 31, MSL_CONSTANTS = 64 };
 
 typedef struct msl_library msl_library;
@@ -26,6 +30,8 @@ int msl_compile_to(const char *source, const char *include_dir, enum msl_mode mo
 msl_library *msl_load(const char *path, char **error);
 void msl_release(msl_library *library);
 
+enum { MSL_ALWAYS = -1, MSL_DERIVED = -2 }; /* of msl_argument.condition: -2 is for a constant that is computed
+                                              * from function constants (`constant bool WHOLE = !SPLIT;`) */
 enum msl_argument_kind { MSL_DEVICE, MSL_CONSTANT, MSL_THREADGROUP };
 typedef struct {
     int index;             /* of [[buffer(n)]] or [[threadgroup(n)]] */
@@ -33,7 +39,7 @@ typedef struct {
     int writable;          /* not a pointer or reference to const */
     size_t element_bytes;  /* sizeof what is pointed to */
     int by_reference;      /* `constant T &`: exactly one element is read */
-    int condition;         /* index of the function constant that makes it present, or -1 */
+    int condition;         /* index of the function constant that makes it present, or ... */
     const char *name;
 } msl_argument;
 typedef struct {
@@ -94,6 +100,13 @@ typedef struct {
     char text[1024];
 } msl_fault;
 
+/* Compiles a kernel for its constants ahead of the first msl_execute, as the making of a pipeline
+ * does. -1 and *fault: a constant that the kernel uses has no value, or the compiler failed. */
+int msl_prepare(msl_library *library, const msl_function *function, const msl_constants *constants, msl_fault *fault);
+
+/* Whether argument `argument` of the function is there with these constants: 1 or 0, or -1 as msl_prepare. */
+int msl_present(msl_library *library, const msl_function *function, const msl_constants *constants, int argument);
+
 /* Runs a dispatch to its end on n_workers cores, threadgroups in parallel. 0, or -1 and *fault: the first fault stops
  * the dispatch; nothing crashes. Dispatches are serialised by the caller. */
 int msl_execute(msl_library *library, const msl_dispatch *dispatch, int n_workers, msl_fault *fault);
@@ -102,5 +115,9 @@ int msl_execute(msl_library *library, const msl_dispatch *dispatch, int n_worker
  * as far as an alignment of 16 bytes allows. */
 void *msl_allocate(size_t length);
 void msl_free(void *address, size_t length);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,202 @@
+#include "process.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <dirent.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+extern char **environ;
+
+namespace softmetal {
+
+namespace {
+
+void make_directories(const std::string &path)
+{
+    for (size_t i = 1; i <= path.size(); i++)
+        if (i == path.size() || path[i] == '/')
+            mkdir(path.substr(0, i).c_str(), 0700);
+}
+
+std::string find_directory()
+{
+    const char *own = getenv("SOFTMETAL_CACHE"), *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    std::string path;
+    if (own && *own)
+        path = own;
+    else if (caches && *caches)
+        path = std::string(caches) + "/softmetal";
+    else
+        path = std::string(home && *home ? home : "/tmp") + "/.cache/softmetal";
+    make_directories(path);
+    return path;
+}
+
+std::string find_compiler()
+{
+    const char *own = getenv("SOFTMETAL_CLANG"), *path = getenv("PATH");
+    if (own && *own)
+        return own;
+    const std::string directories = path ? path : "/usr/bin:/bin";
+    for (const char *name : {"clang++-19", "clang++-20", "clang++-21", "clang++"})
+        for (size_t i = 0; i <= directories.size();) {
+            const size_t end = std::min(directories.find(':', i), directories.size());
+            const std::string file = directories.substr(i, end - i) + "/" + name;
+            if (access(file.c_str(), X_OK) == 0)
+                return file;
+            i = end + 1;
+        }
+    return "";
+}
+
+std::string directory_content(const std::string &path)
+{
+    std::vector<std::string> names;
+    if (DIR *d = opendir(path.c_str())) {
+        while (const dirent *entry = readdir(d))
+            if (entry->d_name[0] != '.')
+                names.push_back(entry->d_name);
+        closedir(d);
+    }
+    std::sort(names.begin(), names.end());
+    std::string all;
+    for (const std::string &name : names) {
+        std::string content;
+        if (read_file(path + "/" + name, content))
+            all += name + "\n" + content;
+    }
+    return all;
+}
+
+} // namespace
+
+int run_program(const std::vector<std::string> &arguments, std::string &output)
+{
+    std::vector<char *> argv;
+    for (const std::string &a : arguments)
+        argv.push_back(const_cast<char *>(a.c_str()));
+    argv.push_back(nullptr);
+
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return -1;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+    pid_t pid;
+    const int failed = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    if (!failed) {
+        char part[65536];
+        ssize_t n;
+        while ((n = read(ends[0], part, sizeof part)) > 0 || (n < 0 && errno == EINTR))
+            if (n > 0)
+                output.append(part, (size_t)n);
+    }
+    close(ends[0]);
+    if (failed) {
+        output = "cannot start " + arguments[0];
+        return -1;
+    }
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+bool read_file(const std::string &path, std::string &content)
+{
+    FILE *f = fopen(path.c_str(), "rb");
+    if (!f)
+        return false;
+    char part[65536];
+    size_t n;
+    content.clear();
+    while ((n = fread(part, 1, sizeof part, f)) > 0)
+        content.append(part, n);
+    const bool good = !ferror(f);
+    fclose(f);
+    return good;
+}
+
+bool write_file(const std::string &path, const std::string &content)
+{
+    const std::string temporary = path + "." + std::to_string(getpid()) + ".part";
+    FILE *f = fopen(temporary.c_str(), "wb");
+    if (!f)
+        return false;
+    const bool written = fwrite(content.data(), 1, content.size(), f) == content.size();
+    if (fclose(f) != 0 || !written || rename(temporary.c_str(), path.c_str()) != 0) {
+        unlink(temporary.c_str());
+        return false;
+    }
+    return true;
+}
+
+/* Two multiplicative hashes side by side; nobody attacks this cache. */
+std::string digest(const std::string &content)
+{
+    unsigned long a = 0xcbf29ce484222325, b = 0x9e3779b97f4a7c15;
+    for (const char c : content) {
+        a = (a ^ (unsigned char)c) * 0x100000001b3;
+        b = (b + (unsigned char)c) * 0xff51afd7ed558ccd;
+        b ^= b >> 29;
+    }
+    char hex[33];
+    snprintf(hex, sizeof hex, "%016lx%016lx", a, b);
+    return hex;
+}
+
+const std::string &cache_directory()
+{
+    static const std::string path = find_directory();
+    return path;
+}
+
+std::string fresh_name(const std::string &suffix)
+{
+    static std::atomic<int> count;
+    return cache_directory() + "/" + std::to_string(getpid()) + "-" + std::to_string(count++) + suffix;
+}
+
+const std::string &compiler()
+{
+    static const std::string path = find_compiler();
+    return path;
+}
+
+const std::string &prelude_directory()
+{
+    static const std::string own = __FILE__, path = own.substr(0, own.rfind('/') + 1) + "prelude";
+    return path;
+}
+
+const std::string &environment()
+{
+    static const std::string all = [] {
+        std::string cpu, text = directory_content(prelude_directory()) + directory_content(prelude_directory() + "/include");
+        struct stat s = {};
+        stat(compiler().c_str(), &s);
+        text += compiler() + " " + std::to_string(s.st_size) + " " + std::to_string(s.st_mtime);
+        if (read_file("/proc/cpuinfo", cpu)) {
+            const size_t flags = std::min(cpu.find("flags"), cpu.find("Features"));
+            if (flags != std::string::npos)
+                text += cpu.substr(flags, cpu.find('\n', flags) - flags);
+        }
+        return digest(text);
+    }();
+    return all;
+}
+
+} // namespace softmetal

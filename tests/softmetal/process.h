@@ -1,0 +1,33 @@
+/* Compiler runs and the cache of what they made. */
+#ifndef SOFTMETAL_PROCESS_H
+#define SOFTMETAL_PROCESS_H
+
+#include <string>
+#include <vector>
+
+namespace softmetal {
+
+/* Runs a program; its output and error output go to `output`. Returns its exit status, or -1. */
+int run_program(const std::vector<std::string> &arguments, std::string &output);
+
+bool read_file(const std::string &path, std::string &content);
+/* Writes beside the target and renames, so that readers see the whole file or none. */
+bool write_file(const std::string &path, const std::string &content);
+
+/* 128 bits in hex. */
+std::string digest(const std::string &content);
+
+/* Where compiled texts are kept: $SOFTMETAL_CACHE, or softmetal in the user's cache directory. */
+const std::string &cache_directory();
+/* A name in the cache directory that no other process uses. */
+std::string fresh_name(const std::string &suffix);
+
+/* The compiler: $SOFTMETAL_CLANG, or the first clang++ of a known version that is on the path; "" if none. */
+const std::string &compiler();
+/* What a result depends on besides its text: compiler, prelude, processor. */
+const std::string &environment();
+/* Where prelude.h lies: beside the source of this program, which was compiled by its absolute path. */
+const std::string &prelude_directory();
+
+} // namespace softmetal
+#endif
