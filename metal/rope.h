@@ -1,0 +1,30 @@
+/* The turning of a head by its position (RoPE), element by element, for rope and rope_kv_write. */
+#ifndef SMELT_ROPE_H
+#define SMELT_ROPE_H
+
+#include "kernel_args.h"
+
+/* Element d of a turned head. x: [head_dim]; table: (cos, sin) of each pair of the first rotary_dim
+ * dimensions, which are pairs (2i, 2i + 1), or with `neox` (i, i + rotary_dim / 2); others stay.
+ * (a, b) becomes (a cos - b sin, a sin + b cos), rounded as on the CPU. */
+static inline float rope_element(device const float *x, device const float2 *table,
+                                 constant attention_args &args, int d)
+{
+    if (d >= args.rotary_dim) return x[d];
+    const int n_pairs = args.rotary_dim / 2;
+    const int pair = args.neox ? d % n_pairs : d / 2;
+    const bool second = args.neox ? d >= n_pairs : d % 2 == 1;
+    const float a = x[args.neox ? pair : 2 * pair];
+    const float b = x[args.neox ? pair + n_pairs : 2 * pair + 1];
+    const float2 turn = table[pair];
+    return second ? metal::fma(a, turn.y, b * turn.x) : metal::fma(a, turn.x, -(b * turn.y));
+}
+
+/* Elements 2i and 2i + 1. */
+static inline float2 rope_pair(device const float *x, device const float2 *table,
+                               constant attention_args &args, int i)
+{
+    return float2(rope_element(x, table, args, 2 * i), rope_element(x, table, args, 2 * i + 1));
+}
+
+#endif
