@@ -11,6 +11,7 @@
 
 @implementation MTLCompileOptions
 @synthesize preprocessorMacros = _macros, mathMode = _mathMode, languageVersion = _languageVersion;
+@synthesize mathFloatingPointFunctions = _functions;
 
 - (id)init
 {
@@ -31,12 +32,17 @@
     MTLCompileOptions *copy = [[MTLCompileOptions allocWithZone:zone] init];
     [copy setPreprocessorMacros:_macros];
     [copy setMathMode:_mathMode];
+    [copy setMathFloatingPointFunctions:_functions];
     [copy setLanguageVersion:_languageVersion];
     return copy;
 }
 
 - (BOOL)fastMathEnabled { return _mathMode == MTLMathModeFast; }
-- (void)setFastMathEnabled:(BOOL)enabled { _mathMode = enabled ? MTLMathModeFast : MTLMathModeSafe; }
+- (void)setFastMathEnabled:(BOOL)enabled
+{
+    _mathMode = enabled ? MTLMathModeFast : MTLMathModeSafe;
+    _functions = enabled ? MTLMathFloatingPointFunctionsFast : MTLMathFloatingPointFunctionsPrecise;
+}
 
 @end
 

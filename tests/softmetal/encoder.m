@@ -165,6 +165,8 @@ static int take_argument(SoftEncoder *e, const kernel_argument *a, slot *to, siz
         return 0;
     }
     if (!(e->bound >> a->index & 1)) {
+        *to = (slot){NULL, 0, 0};
+        if (a->may_be_absent) return 1;
         soft_spoil(e->tape, @"dispatch of %s: nothing is bound at buffer %d, %s", name, a->index,
                    a->name);
         return 0;
@@ -173,6 +175,11 @@ static int take_argument(SoftEncoder *e, const kernel_argument *a, slot *to, siz
     if (to->length < a->least) {
         soft_spoil(e->tape, @"dispatch of %s: buffer %d, %s, has %zu bytes from its offset and needs %zu",
                    name, a->index, a->name, to->length, a->least);
+        return 0;
+    }
+    if (!to->memory && a->is_writable) {
+        soft_spoil(e->tape, @"dispatch of %s: setBytes at buffer %d, %s, which the kernel may write",
+                   name, a->index, a->name);
         return 0;
     }
     if (to->memory && to->offset % a->alignment) {

@@ -102,7 +102,8 @@ typedef struct {
 typedef struct {
     uint8_t index;
     uint8_t kind;           /* enum msl_argument_kind */
-    uint16_t alignment;     /* of a buffer's offset */
+    uint8_t alignment;      /* of a buffer's offset */
+    uint8_t is_writable, may_be_absent;
     size_t least;           /* bytes that have to be bound */
     const char *name;
 } kernel_argument;
@@ -114,7 +115,6 @@ struct soft_kernel {
     SoftFunction *function; /* held until the last reference goes */
     kernel_argument arguments[2 * MSL_BUFFERS];
     int n_arguments;
-    uint32_t buffers;      /* bit n: buffer n is an argument */
     uint32_t max_threads;
 };
 void soft_drop_kernel(soft_kernel *k);

@@ -8,25 +8,38 @@ void soft_drop_kernel(soft_kernel *k)
     free(k);
 }
 
-/* An argument with a condition is there only where that constant is true. */
+enum presence { ABSENT, PRESENT, UNKNOWN };
+
+/* An argument with a condition is there only where that constant is true. What derives from
+ * constants is known to compiled kernels only. */
+static enum presence presence_of(const SoftFunction *f, int at)
+{
+    const int condition = f->function->arguments[at].condition;
+    if (condition == MSL_ALWAYS) return PRESENT;
+    if (condition >= 0)
+        return f->constants.defined >> condition & 1 && f->constants.values[condition].i ? PRESENT
+                                                                                         : ABSENT;
+    if (!soft_set.kernels) return UNKNOWN;
+    return msl_present(f->library->library, f->function, &f->constants, at) == 1 ? PRESENT : ABSENT;
+}
+
 static void list_arguments(soft_kernel *k)
 {
     const msl_function *f = k->function->function;
-    const msl_constants *constants = &k->function->constants;
     for (int i = 0; i < f->n_arguments; i++) {
         const msl_argument *a = &f->arguments[i];
-        if (a->condition >= 0 && !(constants->defined >> a->condition & 1 &&
-                                   constants->values[a->condition].i))
-            continue;
+        const enum presence presence = presence_of(k->function, i);
+        if (presence == ABSENT) continue;
         size_t natural = a->element_bytes & -a->element_bytes; /* its alignment is a divisor */
         k->arguments[k->n_arguments++] = (kernel_argument){
             .index = (uint8_t)a->index,
             .kind = (uint8_t)a->kind,
-            .alignment = (uint16_t)(a->kind == MSL_CONSTANT ? 4 : natural < 4 ? natural : 4),
+            .alignment = (uint8_t)(a->kind == MSL_CONSTANT ? 4 : natural < 4 ? natural : 4),
+            .is_writable = a->writable != 0,
+            .may_be_absent = presence == UNKNOWN,
             .least = a->element_bytes,
             .name = a->name,
         };
-        if (a->kind != MSL_THREADGROUP) k->buffers |= 1u << a->index;
     }
 }
 

@@ -48,6 +48,11 @@ typedef NS_ENUM(NSInteger, MTLMathMode) {
     MTLMathModeFast = 2,
 };
 
+typedef NS_ENUM(NSInteger, MTLMathFloatingPointFunctions) {
+    MTLMathFloatingPointFunctionsFast = 0,
+    MTLMathFloatingPointFunctionsPrecise = 1,
+};
+
 typedef NS_ENUM(NSUInteger, MTLLibraryError) {
     MTLLibraryErrorUnsupported = 1,
     MTLLibraryErrorInternal = 2,
@@ -63,12 +68,14 @@ MTL_EXPORT
 @interface MTLCompileOptions : NSObject <NSCopying> {
     NSDictionary *_macros;
     MTLMathMode _mathMode;
+    MTLMathFloatingPointFunctions _functions;
     MTLLanguageVersion _languageVersion;
 }
 @property (nullable, readwrite, copy, nonatomic)
     NSDictionary<NSString *, NSObject *> *preprocessorMacros;
 @property (readwrite, nonatomic) BOOL fastMathEnabled; /* YES by default, as on a Mac */
 @property (readwrite, nonatomic) MTLMathMode mathMode;
+@property (readwrite, nonatomic) MTLMathFloatingPointFunctions mathFloatingPointFunctions;
 @property (readwrite, nonatomic) MTLLanguageVersion languageVersion;
 @end
 
