@@ -19,7 +19,8 @@ const std::vector<std::string> LANGUAGE = {
     "-fno-strict-aliasing", "-fno-threadsafe-statics", "-flax-vector-conversions=none", "-fno-caret-diagnostics",
     "-ferror-limit=0", "-Xclang", "-cl-single-precision-constant", "-Xclang", "-ffloat16-excess-precision=none",
 };
-const std::vector<std::string> CODE = {"-fPIC", "-fvisibility=hidden", "-fconvergent-functions", "-w"};
+const std::vector<std::string> CODE = {"-fPIC", "-fvisibility=hidden", "-fconvergent-functions",
+                                       "-fstack-clash-protection", "-w"};
 const std::vector<std::string> STRICT = {
     "-fsyntax-only", "-DSOFTMETAL_STRICT=1", "-Xclang", "-ast-dump", "-fno-color-diagnostics", "-Wno-everything",
     "-Werror=pre-c++17-compat", "-Werror=vla-cxx-extension", "-Werror=vla",
@@ -86,7 +87,8 @@ bool lower(const std::string &text, bool checked, std::string &result, std::stri
                                           "-emit-llvm", "-x", "c++", "-I" + prelude_directory(), "-include", "prelude.h",
                                           "-o", out.path, in.path};
     if (checked)
-        arguments.insert(arguments.begin(), {"-DSOFTMETAL_CHECKED=1", "-fsanitize=kernel-address"});
+        arguments.insert(arguments.begin(), {"-DSOFTMETAL_CHECKED=1", "-fsanitize=kernel-address,alignment",
+                                               "-fsanitize-ignorelist=" + prelude_directory() + "/ignore.list"});
     return run_program(command({&LANGUAGE, &CODE, &MACHINE, &arguments}), error) == 0 && read_file(out.path, result);
 }
 
@@ -154,7 +156,8 @@ bool compile_kernel(const module &m, size_t index, const std::map<std::string, s
     if (m.checked)
         arguments.insert(arguments.begin(),
                          {"-fsanitize=kernel-address", "-mllvm", "-asan-instrumentation-with-call-threshold=0", "-mllvm",
-                          "-asan-stack=0", "-mllvm", "-asan-globals=0", "-mllvm", "-asan-instrument-atomics=0"});
+                          "-asan-stack=0", "-mllvm", "-asan-globals=0", "-mllvm", "-asan-instrument-atomics=0", "-mllvm",
+                          "-asan-kernel-mem-intrinsic-prefix=1"});
     return run_program(command({&MACHINE, &arguments}), error) == 0 && rename(out.c_str(), path.c_str()) == 0;
 }
 

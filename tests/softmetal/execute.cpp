@@ -69,14 +69,19 @@ int msl_execute(msl_library *l, const msl_dispatch *d, int n_workers, msl_fault 
     for (int i = 0; i < f.n_arguments && error.empty(); i++)
         if (l->present(p, &f, i))
             error = check_argument(f.arguments[i], *d);
-    if (!error.empty()) {
-        const kernel_info &k = l->m.kernels[l->index_of(&f)];
+    const kernel_info &k = l->m.kernels[l->index_of(&f)];
+    if (!error.empty())
         return report(fault, std::string("kernel ") + f.name + " (" + k.file + ":" + std::to_string(k.line) + "): " + error);
-    }
+    static checker checks; /* over dispatches: these are serialised */
     execution e;
     e.dispatch = d;
     e.code = p;
+    e.kernel = std::string("kernel ") + f.name;
     e.count = d->threadgroups[0] * d->threadgroups[1] * d->threadgroups[2];
+    if (l->m.checked) {
+        e.checks = &checks;
+        checks.begin_dispatch(*d, p->start_of_code, p->end_of_code);
+    }
     run_on_workers(e, n_workers);
     return e.failed ? report(fault, e.text) : 0;
 }

@@ -1,5 +1,6 @@
 /* Libraries: compiled, loaded, described, and their kernels made into programs. */
 #include <dlfcn.h>
+#include <link.h>
 
 #include <cstdio>
 #include <cstring>
@@ -58,6 +59,21 @@ void describe_functions(msl_library *l)
                                 facts.empty() ? 1024 : (int)facts.back()});
     }
 }
+
+/* Where a program lies in memory. */
+int compare_object(dl_phdr_info *info, size_t, void *data)
+{
+    program *p = (program *)data;
+    link_map *map;
+    if (dlinfo(p->handle, RTLD_DI_LINKMAP, &map) != 0 || info->dlpi_addr != map->l_addr)
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD)
+            p->end_of_code = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz;
+    p->start_of_code = info->dlpi_addr;
+    return 1;
+}
+void find_code(program &p) { dl_iterate_phdr(compare_object, &p); }
 
 msl_library *open_library(const std::string &text, char **error)
 {
@@ -124,6 +140,7 @@ const program *msl_library::find(const msl_function *function, const msl_constan
     const std::string number = std::to_string(index);
     program p = {};
     p.handle = handle;
+    find_code(p);
     p.entry = (void (*)(machine *, u32))dlsym(handle, ("softmetal_entry_" + number).c_str());
     p.start = (void (*)())dlsym(handle, "softmetal_start");
     p.present = (const bool *)dlsym(handle, ("softmetal_present_" + number).c_str());

@@ -32,6 +32,9 @@ std::vector<std::string> symbols_in(const std::string &text, size_t start, size_
     return {found.begin(), found.end()};
 }
 
+/* Called by code that the sanitizers put in. */
+bool is_callback(const std::string &name) { return name.compare(0, 7, "__asan_") == 0 || name.compare(0, 8, "__ubsan_") == 0; }
+
 const char *or_dash(const std::string &s) { return s.empty() ? "-" : s.c_str(); }
 std::string undash(const std::string &s) { return s == "-" ? "" : s; }
 
@@ -161,7 +164,7 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
 
     roots.push_back("llvm.global_ctors");
     for (const auto &[name, e] : entities) /* calls of these are put in later, by the sanitizer's pass */
-        if (name.compare(0, 7, "__asan_") == 0)
+        if (is_callback(name))
             roots.push_back(name);
     const std::set<std::string> kept = reachable(roots);
     std::string out;
@@ -175,7 +178,7 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
             continue;
         }
         std::string part = text.substr(e.start, e.end - e.start);
-        if (e.function && !exported.count(name) && name.compare(0, 7, "__asan_") != 0) {
+        if (e.function && !exported.count(name) && !is_callback(name)) {
             for (const char *linkage : {"define weak_odr ", "define linkonce_odr ", "define dso_local ", "define hidden "})
                 if (part.compare(0, strlen(linkage), linkage) == 0 && part.find(" comdat ") > part.find('\n')) {
                     part.replace(0, strlen(linkage), "define internal ");

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -129,6 +130,7 @@ def _build() -> Path:
 
 
 _loaded: ctypes.CDLL | None = None
+_numbers = itertools.count(1)
 
 
 def _executor() -> ctypes.CDLL:
@@ -241,10 +243,12 @@ class Library:
         threadgroup: dict[int, int] | None = None,
         resident: list[Buffer] | None = None,
         workers: int = 1,
+        epoch: int | None = None,
     ) -> None:
         """Dispatches a kernel and copies what it wrote back into the arrays.
 
-        buffers: index -> array, bytes, ctypes structure or Buffer. Raises MslError.
+        buffers: index -> array, bytes, ctypes structure or Buffer. Runs of one epoch have no
+        barrier between them (checked mode); None: an epoch of its own. Raises MslError.
         """
         values = self._values(constants or {})
         dispatch = _Dispatch(function=self.functions[kernel], constants=ctypes.pointer(values))
@@ -258,6 +262,8 @@ class Library:
         ranges = [_Binding(b.address, b.length) for b in resident or []]
         dispatch.resident = (_Binding * len(ranges))(*ranges)
         dispatch.n_resident = len(ranges)
+        dispatch.dispatch = next(_numbers)
+        dispatch.epoch = dispatch.dispatch + (1 << 32) if epoch is None else epoch
         fault = _Fault()
         if _executor().msl_execute(self._handle, dispatch, workers, fault):
             raise MslError(fault.text.decode(errors="replace"))

@@ -3,10 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <condition_variable>
 #include <cstring>
-#include <thread>
-#include <vector>
 
 #include "prelude/switch.h"
 
@@ -14,59 +11,50 @@ namespace softmetal {
 
 namespace {
 
-const char *const operation_names[] = {
-    "its end",
-#define OPERATION(name) #name,
-#include "prelude/operations.def"
-};
-
 worker *owner(machine *m) { return (worker *)m->host; }
-
-std::string site_name(u32 operation, u32 line, const char *file)
-{
-    std::string name = operation_names[operation];
-    return operation ? name + " at " + file + ":" + std::to_string(line) : name;
-}
 
 void diverged(machine *m, u32 thread, u32 operation, u32 line, const char *file)
 {
-    execution &e = *owner(m)->current;
-    const simd_group &g = m->groups[thread / LANES];
-    std::string what;
+    incident i;
+    i.kind = incident_kind::diverged;
+    i.thread = thread, i.operation = operation, i.line = line, i.file = file;
+    give_up(m, i);
+}
 
-    if (g.arrived && (u32)(g.site >> 32) != OP_threadgroup_barrier)
-        what = "divergent SIMD operation: lanes of one SIMD group are at " +
-               site_name((u32)(g.site >> 32), (u32)g.site, g.file);
-    else if (g.arrived)
-        what = "divergent barrier: threads of one SIMD group are at " +
-               site_name((u32)(g.site >> 32), (u32)g.site, g.file);
-    else if (m->groups_at_barrier)
-        what = "divergent barrier: other SIMD groups are at " +
-               site_name((u32)(m->barrier_site >> 32), (u32)m->barrier_site, m->barrier_file);
-    else
-        what = std::string(operation == OP_threadgroup_barrier ? "divergent barrier" : "divergent SIMD operation") +
-               ": other threads have ended";
-    e.fail(e.kernel() + ", " + place_of(m, thread) + ": " + what + ", this thread is at " +
-           site_name(operation, line, file));
-    abandon(m);
+void misaligned(machine *m, u32 thread, u64 address, u32 line, const char *file)
+{
+    incident i;
+    i.kind = incident_kind::misaligned;
+    i.thread = thread, i.address = address, i.line = line, i.file = file;
+    give_up(m, i);
 }
 
 void *static_variable(machine *m, u32 thread, u32 id, u64 bytes, u64 alignment, u32 line, const char *file)
 {
     worker *w = owner(m);
-    const u64 start = (w->threadgroup_used + alignment - 1) / alignment * alignment;
+    if (id < STATIC_VARIABLES)
+        m->statics[id] = w->take_threadgroup_memory(bytes, alignment, "a threadgroup variable");
+    if (id < STATIC_VARIABLES && m->statics[id])
+        return m->statics[id];
+    incident i;
+    i.kind = incident_kind::too_much_memory;
+    i.thread = thread, i.line = line, i.file = file;
+    i.bytes = w->threadgroup_bytes;
+    give_up(m, i);
+}
 
-    if (id >= STATIC_VARIABLES || start + bytes > THREADGROUP_LIMIT) {
-        w->current->fail(w->current->kernel() + ", " + file + ":" + std::to_string(line) + ": " +
-                         std::to_string(start + bytes) + " bytes of threadgroup memory exceed the limit of " +
-                         std::to_string(THREADGROUP_LIMIT));
-        abandon(m);
-    }
-    (void)thread;
-    w->threadgroup_used = start + bytes;
-    m->statics[id] = w->threadgroup_memory + start;
-    memset(m->statics[id], 0xff, bytes);
-    return m->statics[id];
+void access(machine *m, u32 thread, u64 address, u64 bytes, u32 kind, void *return_address)
+{
+    incident i;
+    i.thread = thread, i.address = address, i.bytes = bytes, i.access = kind;
+    i.code = (u64)return_address - 1;
+    if (!owner(m)->current->checks->access(i))
+        give_up(m, i);
+}
+
+void passed_barrier(machine *m, u32 thread, u32 flags, bool all)
+{
+    owner(m)->current->checks->pass_barrier(thread, flags, all);
 }
 
 /* Memory for a region, aligned to its size; the lowest page of every stack is a guard. */
@@ -99,46 +87,42 @@ void execution::fail(const std::string &what)
         text = what;
 }
 
-void abandon(machine *m)
+void give_up(machine *m, const incident &what)
 {
     void *unused;
+    owner(m)->what = what;
     softmetal_switch(&unused, m->host_stack_pointer);
     __builtin_unreachable();
 }
 
-std::string place_of(const machine *m, u32 thread)
-{
-    const u32 x = thread % m->threads[0], y = thread / m->threads[0] % m->threads[1];
-    const u32 z = thread / (m->threads[0] * m->threads[1]);
-    const auto triple = [](u32 a, u32 b, u32 c) {
-        return "(" + std::to_string(a) + ", " + std::to_string(b) + ", " + std::to_string(c) + ")";
-    };
-    return "thread " + triple(x, y, z) + " of threadgroup " +
-           triple(m->position[0], m->position[1], m->position[2]);
-}
-
 bool worker::prepare()
 {
-    if (!m) {
-        m = map_region();
-        threadgroup_memory = (u8 *)msl_allocate(THREADGROUP_LIMIT);
-        if (!m || !threadgroup_memory)
-            return false;
-        m->host = this;
-        m->diverged = diverged;
-        m->static_variable = static_variable;
-        catch_memory_faults();
-    }
+    if (m)
+        return true;
+    machine *own = map_region();
+    if (!own)
+        return false;
+    own->threadgroup_base = (u8 *)msl_allocate(THREADGROUP_SPACE);
+    if (!own->threadgroup_base)
+        return false;
+    m = own;
+    m->host = this;
+    m->diverged = diverged;
+    m->misaligned = misaligned;
+    m->static_variable = static_variable;
+    m->access = access;
+    catch_faults();
     return true;
 }
 
 void worker::run(execution &e)
 {
     if (!prepare())
-        return e.fail("softmetal: no memory for stacks");
+        return e.fail("softmetal: no memory for the stacks of a threadgroup");
     const msl_dispatch &d = *e.dispatch;
 
     m->entry = e.code->entry;
+    m->passed_barrier = e.checks ? passed_barrier : nullptr;
     memcpy(m->threads, d.threads, sizeof m->threads);
     memcpy(m->threadgroups, d.threadgroups, sizeof m->threadgroups);
     m->n_threads = d.threads[0] * d.threads[1] * d.threads[2];
@@ -146,11 +130,29 @@ void worker::run(execution &e)
     for (u64 i = 0; i < BINDINGS; i++)
         m->buffers[i] = (u8 *)d.buffers[i].address;
     current = &e;
-    watch_for_faults(this);
-    for (u32 i; !e.failed && (i = e.next++) < e.count;)
+    const watch watched(this);
+    for (u32 i; !e.failed && (i = e.next++) < e.count;) {
+        what.kind = incident_kind::none;
         run_threadgroup(e, i);
-    watch_for_faults(nullptr);
+        if (what.kind != incident_kind::none)
+            e.fail(describe(*this, what));
+    }
     current = nullptr;
+}
+
+u8 *worker::take_threadgroup_memory(u64 bytes, u64 alignment, const std::string &name)
+{
+    alignment = alignment < 16 ? 16 : alignment;
+    const u64 start = (threadgroup_end + alignment - 1) / alignment * alignment;
+    threadgroup_bytes += (bytes + 15) / 16 * 16;
+    if (threadgroup_bytes > THREADGROUP_LIMIT || start + bytes > THREADGROUP_SPACE)
+        return nullptr;
+    threadgroup_end = start + bytes + THREADGROUP_GAP;
+    u8 *p = m->threadgroup_base + start;
+    memset(p, 0xff, bytes);
+    if (current->checks)
+        current->checks->add_threadgroup_memory((u64)p, bytes, name);
+    return p;
 }
 
 void worker::run_threadgroup(execution &e, u32 index)
@@ -160,12 +162,13 @@ void worker::run_threadgroup(execution &e, u32 index)
     m->position[0] = index % d.threadgroups[0];
     m->position[1] = index / d.threadgroups[0] % d.threadgroups[1];
     m->position[2] = index / d.threadgroups[0] / d.threadgroups[1];
-    threadgroup_used = 0;
-    for (u64 i = 0; i < BINDINGS; i++) {
-        m->threadgroup_memory[i] = threadgroup_memory + threadgroup_used;
-        threadgroup_used += (d.threadgroup_bytes[i] + 15) / 16 * 16;
-    }
-    memset(threadgroup_memory, 0xff, threadgroup_used);
+    if (e.checks)
+        e.checks->begin_threadgroup(m, index);
+    threadgroup_end = threadgroup_bytes = 0;
+    for (u64 i = 0; i < BINDINGS; i++)
+        if (d.threadgroup_bytes[i])
+            m->threadgroup_memory[i] =
+                take_threadgroup_memory(d.threadgroup_bytes[i], 16, "threadgroup(" + std::to_string(i) + ")");
     memset(m->statics, 0, sizeof m->statics);
     m->groups_ended = m->groups_at_barrier = 0;
     for (u32 g = 0; g < m->n_groups; g++) {
@@ -179,68 +182,9 @@ void worker::run_threadgroup(execution &e, u32 index)
     for (u32 t = 0; t < m->n_threads; t++)
         m->stack_pointer[t] =
             fresh_stack(stacks + (t + 1) * STACK_BYTES - t % COLOURS * COLOUR_BYTES, e.code->start);
+    running = this;
     softmetal_switch(&m->host_stack_pointer, m->stack_pointer[0]);
-}
-
-namespace {
-
-/* Threads that wait for executions; made when first needed, and there until the process ends. */
-class pool {
-  public:
-    void run(execution &e, int n)
-    {
-        while ((int)helpers.size() < n - 1) {
-            helpers.emplace_back(new worker);
-            std::thread(&pool::serve, this, helpers.back(), (int)helpers.size() - 1).detach();
-        }
-        {
-            const std::lock_guard<std::mutex> lock(mutex);
-            job = &e;
-            wanted = n - 1;
-            busy = n - 1;
-            round++;
-        }
-        if (n > 1)
-            wake.notify_all();
-        own.run(e);
-        std::unique_lock<std::mutex> lock(mutex);
-        done.wait(lock, [this] { return busy == 0; });
-    }
-
-  private:
-    worker own;
-    std::vector<worker *> helpers;
-    std::mutex mutex;
-    std::condition_variable wake, done;
-    execution *job = nullptr;
-    int wanted = 0, busy = 0;
-    unsigned long round = 0;
-
-    void serve(worker *w, int number)
-    {
-        unsigned long seen = 0;
-        for (;;) {
-            execution *e;
-            {
-                std::unique_lock<std::mutex> lock(mutex);
-                wake.wait(lock, [&] { return round != seen && number < wanted; });
-                seen = round;
-                e = job;
-            }
-            w->run(*e);
-            const std::lock_guard<std::mutex> lock(mutex);
-            if (--busy == 0)
-                done.notify_all();
-        }
-    }
-};
-
-} // namespace
-
-void run_on_workers(execution &e, int n)
-{
-    static pool *workers = new pool; /* never destroyed: its threads outlive main */
-    workers->run(e, e.count < 2 ? 1 : n);
+    running = nullptr;
 }
 
 } // namespace softmetal

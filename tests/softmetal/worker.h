@@ -6,13 +6,15 @@
 #include <mutex>
 #include <string>
 
+#include "checks.h"
 #include "executor.h"
-#include "prelude/machine.h"
+#include "incident.h"
 
 namespace softmetal {
 
 struct program { /* a kernel in machine code */
     void *handle;
+    u64 start_of_code, end_of_code;
     void (*entry)(machine *, u32);
     void (*start)();
     const bool *present; /* of each parameter of the kernel: function constants decide */
@@ -20,45 +22,56 @@ struct program { /* a kernel in machine code */
 
 /* A dispatch while it runs. */
 struct execution {
-    const msl_dispatch *dispatch;
-    const program *code;
+    const msl_dispatch *dispatch = nullptr;
+    const program *code = nullptr;
+    std::string kernel; /* its name and place in the text */
+    checker *checks = nullptr; /* checked mode */
+    u32 count = 0;
     std::atomic<u32> next{0}; /* threadgroup */
-    u32 count;
     std::atomic<bool> failed{false};
     std::mutex mutex; /* of the text */
     std::string text;
 
     /* The first fault counts. */
     void fail(const std::string &what);
-    std::string kernel() const { return std::string("kernel ") + dispatch->function->name; }
 };
 
 struct worker {
     machine *m = nullptr;
     execution *current = nullptr;
-    u8 *threadgroup_memory = nullptr; /* THREADGROUP_LIMIT bytes up to a guard page */
-    u64 threadgroup_used = 0;
-    void *signal_stack = nullptr;
+    incident what; /* ended the threadgroup, unless its kind is none */
+    u64 threadgroup_end = 0;  /* of the pieces of threadgroup memory so far, from its base */
+    u64 threadgroup_bytes = 0; /* in them */
 
     /* Runs threadgroups of an execution until none is left. */
     void run(execution &e);
+
+    /* A piece of threadgroup memory, filled so that a read before a write gives NaN. NULL: the limit. */
+    u8 *take_threadgroup_memory(u64 bytes, u64 alignment, const std::string &name);
 
   private:
     bool prepare();
     void run_threadgroup(execution &e, u32 index);
 };
 
+/* Leaves the threadgroup: to be called on a thread's stack. */
+[[noreturn]] void give_up(machine *m, const incident &what);
+
 /* Hands an execution to n workers, the calling thread being one of them; returns when all is done. */
 void run_on_workers(execution &e, int n);
 
-/* Turns a memory fault of a kernel into a fault of its execution. */
-void catch_memory_faults();
-void watch_for_faults(worker *w); /* of this thread; NULL: it runs no kernel */
+/* Turns a memory fault or an endless loop of a kernel into an incident. */
+void catch_faults();
+extern thread_local worker *running; /* whose kernel this thread is in, for the handlers */
 
-/* Leaves the threadgroup: to be called on a thread's stack. */
-[[noreturn]] void abandon(machine *m);
+/* While it lives, this thread works for `w`, and the clock looks at it. */
+struct watch {
+    explicit watch(worker *w);
+    ~watch();
 
-std::string place_of(const machine *m, u32 thread);
+  private:
+    worker *w;
+};
 
 } // namespace softmetal
 #endif

@@ -10,7 +10,7 @@
 namespace softmetal {
 
 #ifdef SOFTMETAL_CHECKED
-__attribute__((noinline, no_sanitize("kernel-address"))) inline void touch(u64 address, u64 bytes, access_kind kind,
+__attribute__((noinline, no_sanitize("kernel-address", "alignment"))) inline void touch(u64 address, u64 bytes, access_kind kind,
                                                                            void *from)
 {
     const u64 here = stack_address();
@@ -20,7 +20,7 @@ __attribute__((noinline, no_sanitize("kernel-address"))) inline void touch(u64 a
     m->access(m, (u32)(here / STACK_BYTES) % MAX_THREADS, address, bytes, kind, from);
 }
 #define SOFTMETAL_HERE __builtin_return_address(0)
-#define SOFTMETAL_OUTLINE __attribute__((noinline, used, no_sanitize("kernel-address")))
+#define SOFTMETAL_OUTLINE __attribute__((noinline, used, no_sanitize("kernel-address", "alignment")))
 
 SOFTMETAL_OUTLINE inline void touch_atomic(u64 address, u64 bytes)
 {
@@ -56,6 +56,18 @@ extern "C" SOFTMETAL_OUTLINE void *__asan_memset(void *to, int c, u64 n)
     return __builtin_memset(to, c, n);
 }
 extern "C" SOFTMETAL_OUTLINE void __asan_handle_no_return() {}
+
+/* -fsanitize=alignment: a pointer is used for a type that wants a larger alignment than its address has. The data
+ * begin with the place in the text. */
+struct text_place {
+    const char *file;
+    u32 line, column;
+};
+extern "C" SOFTMETAL_OUTLINE void __ubsan_handle_type_mismatch_v1(const text_place *place, u64 address)
+{
+    const self me;
+    me.m->misaligned(me.m, me.number, address, place->line, place->file);
+}
 #undef SOFTMETAL_HERE
 #undef SOFTMETAL_OUTLINE
 #else

@@ -13,6 +13,7 @@
 namespace softmetal {
 
 using u8 = unsigned char;
+using u16 = unsigned short;
 using u32 = unsigned int;
 using u64 = unsigned long;
 
@@ -26,7 +27,9 @@ enum : u64 {
     COLOUR_BYTES = 320,
     LANE_STRIDE = STACK_BYTES - COLOUR_BYTES, /* of the same variable in neighbouring lanes */
     BINDINGS = 31,
-    THREADGROUP_LIMIT = 32768,
+    THREADGROUP_LIMIT = 32768, /* bytes of threadgroup memory, as on Apple's GPUs */
+    THREADGROUP_GAP = 64,      /* bytes between its pieces, that an overrun may be seen */
+    THREADGROUP_SPACE = 49152, /* with the gaps */
     STATIC_VARIABLES = 64, /* threadgroup variables declared in one kernel */
     ELEMENTS_OPEN = 1u << 31, /* in matrix_operations: thread_elements() was called since */
 };
@@ -58,14 +61,16 @@ struct machine {
     void *stack_pointer[MAX_THREADS];
     void *host_stack_pointer;
     void (*entry)(machine *, u32 thread); /* the kernel */
-    /* Does not return: the threadgroup is given up, with a fault in words. */
+    /* These do not return: the threadgroup is given up. */
     void (*diverged)(machine *, u32 thread, u32 operation, u32 line, const char *file);
+    void (*misaligned)(machine *, u32 thread, u64 address, u32 line, const char *file);
     void *(*static_variable)(machine *, u32 thread, u32 id, u64 bytes, u64 alignment, u32 line, const char *file);
     /* Checked mode: before a load or store; and after a barrier (of one SIMD group, or of all). */
     void (*access)(machine *, u32 thread, u64 address, u64 bytes, u32 kind, void *return_address);
-    void (*passed_barrier)(machine *, u32 thread, u32 flags, bool all);
+    void (*passed_barrier)(machine *, u32 thread, u32 flags, bool all); /* NULL in fast mode */
 
     u8 *buffers[BINDINGS];
+    u8 *threadgroup_base; /* THREADGROUP_SPACE bytes */
     u8 *threadgroup_memory[BINDINGS];
     void *statics[STATIC_VARIABLES]; /* NULL: no thread of this threadgroup came past yet */
     u32 n_threads;

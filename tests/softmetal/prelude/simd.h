@@ -12,6 +12,8 @@
 namespace softmetal {
 
 template <class T> struct exchange : self {
+    static_assert(sizeof(typename metal::shape<T>::element) <= 4 && !metal::is_same_v<typename metal::shape<T>::element, bool>,
+                  "simd_...: of integers or floats of at most 32 bits, or vectors of them");
     T *slots;
     T *result;
     SOFTMETAL_INLINE exchange(T x)
