@@ -1,11 +1,16 @@
 """The compiled extensions of smelt; every other setting is in pyproject.toml."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+sys.path.insert(0, str(Path(__file__).parent))  # pip builds without it
+import setup_metal
 
 # The stable ABI of Python 3.10: one wheel serves every later version.
 STABLE_ABI = [("Py_LIMITED_API", "0x030A0000"), ("CYTHON_LIMITED_API", "1")]
@@ -31,7 +36,27 @@ def extension(name: str, *patterns: str) -> Extension:
 
 
 class BuildExtensions(build_ext):
-    """Compiles the sources of an extension side by side."""
+    """Compiles the sources of an extension side by side; puts the kernels of Metal beside it."""
+
+    def build_extension(self, ext):
+        if ext.name != setup_metal.NAME:
+            super().build_extension(ext)
+            return
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        setup_metal.write_kernels(target.parent)
+        if sys.platform == "darwin":
+            super().build_extension(ext)
+        else:
+            from Cython.Build import cythonize
+
+            (ext,) = cythonize([ext])
+            setup_metal.build_software_device(ext.sources, target, Path(self.build_temp), STABLE_ABI)
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        for ext in self.extensions:
+            if ext.name == setup_metal.NAME:
+                setup_metal.write_kernels(Path("src/smelt"))
 
     def build_extensions(self):
         compile_in_turn = self.compiler.compile
@@ -45,11 +70,11 @@ class BuildExtensions(build_ext):
         super().build_extensions()
 
 
-setup(
-    cmdclass={"build_ext": BuildExtensions},
-    ext_modules=[
-        extension("_gguf", "native/gguf/*.c"),
-        extension("_quant", "native/formats/*.c"),
-        extension("_cpu", "native/cpu/**/*.c", "native/formats/*.c"),
-    ],
-)
+extensions = [
+    extension("_gguf", "native/gguf/*.c"),
+    extension("_quant", "native/formats/*.c"),
+    extension("_cpu", "native/*.c", "native/cpu/**/*.c", "native/formats/*.c"),
+]
+if setup_metal.is_wanted():
+    extensions.append(setup_metal.extension(STABLE_ABI, FLAGS))
+setup(cmdclass={"build_ext": BuildExtensions}, ext_modules=extensions)

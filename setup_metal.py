@@ -1,17 +1,20 @@
 """Builds what the Metal device needs: one text of all kernels, the library compiled from it, and the
 extension; on macOS for the GPU, on Linux (SMELT_SOFTMETAL=1) for the software device of the tests."""
 
+import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension
 
+NAME = "smelt._metal"
 ROOT = Path(__file__).resolve().parent
+SOFTWARE = ROOT / "tests" / "softmetal"
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)".*$', re.MULTILINE)
 
 # The oldest system that has what the kernels use (addresses in buffers), and arithmetic that
@@ -20,7 +23,22 @@ METAL_FLAGS = ["-std=metal3.0", "-mmacosx-version-min=13.0", "-fno-fast-math", "
 
 
 def is_wanted() -> bool:
-    return sys.platform == "darwin" or os.environ.get("SMELT_SOFTMETAL", "") not in ("", "0")
+    """Whether to build the extension; says so where the software device cannot be."""
+    if sys.platform == "darwin":
+        return True
+    if os.environ.get("SMELT_SOFTMETAL", "") in ("", "0"):
+        return False
+    missing = _flags().missing()
+    if missing:
+        print(f"smelt: no software Metal device: {missing}", file=sys.stderr)
+    return not missing
+
+
+def _flags():
+    spec = importlib.util.spec_from_file_location("softmetal_flags", SOFTWARE / "flags.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def kernel_text() -> str:
@@ -53,7 +71,7 @@ def extension(stable_abi: list[tuple[str, str]], flags: list[str]) -> Extension:
     sources = [*(ROOT / "native/metal").glob("*.m"), ROOT / "native/checks.c"]
     depends = [path for folder in ("native", "metal") for path in (ROOT / folder).rglob("*.*")]
     return Extension(
-        "smelt._metal",
+        NAME,
         ["src/smelt/_metal.pyx", *sorted(path.relative_to(ROOT).as_posix() for path in sources)],
         include_dirs=["native", "metal"],
         depends=[path.relative_to(ROOT).as_posix() for path in depends],
@@ -86,29 +104,26 @@ def write_kernels(package: Path) -> None:
         print(f"smelt: the Metal kernels are compiled into {library}", file=sys.stderr)
 
 
-def build_software_device(sources: list[str], target: Path, temporary: Path, python: str) -> None:
-    """Compiles the extension and the software Metal device of tests/softmetal into one module.
-
-    sources: of the extension, Cython's output among them; python: the folder of Python.h.
-    """
-    sys.path.insert(0, str(ROOT / "tests" / "softmetal"))
-    import flags
-
-    software = ROOT / "tests" / "softmetal"
-    files = [*sources, *map(str, sorted(software.glob("*.m"))), *map(str, sorted(software.glob("*.cpp")))]
+def build_software_device(
+    sources: list[str], target: Path, temporary: Path, macros: list[tuple[str, str]]
+) -> None:
+    """Compiles the extension's sources, Cython's output among them, and the software Metal device of
+    tests/softmetal into one module."""
+    flags = _flags()
+    files = [*map(Path, sources), *sorted(SOFTWARE.glob("*.m")), *sorted(SOFTWARE.glob("*.cpp"))]
+    folders = ["native", "metal", sysconfig.get_path("include")]
+    options = [f"-I{ROOT / folder}" for folder in folders]
+    options += [f"-D{name}={value}" for name, value in macros]
+    temporary = (temporary / "softmetal").resolve()
     temporary.mkdir(parents=True, exist_ok=True)
 
-    def build(name: str) -> str:
-        result = temporary / (Path(name).name + ".o")
-        include = ["native", "metal", "tests/softmetal", python]
-        subprocess.run(
-            [*flags.compile_command(name), *(f"-I{path}" for path in include), "-c", name, "-o", str(result)],
-            check=True,
-            cwd=ROOT,
-        )
+    def compiled(source: Path) -> str:
+        result = temporary / f"{source.name}.o"
+        command = [*flags.compile_command(source), *options, "-c", str(source), "-o", str(result)]
+        subprocess.run(command, check=True, cwd=ROOT)
         return str(result)
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        objects = list(workers.map(build, files))
+        objects = list(workers.map(compiled, files))
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([*flags.link_command(), *objects, "-o", str(target)], check=True)

@@ -22,6 +22,16 @@ enum {
     BUFFER_OP = 3,
 };
 
+/* Those of matvec and matmul, for up to three matrices. */
+enum {
+    MATRIX_X = 3,        /* [rows, n_in] */
+    MATRIX_GAIN = 4,     /* [n_in] with HAS_NORM */
+    MATRIX_W = 5,        /* and 6, 7 */
+    MATRIX_B = 8,        /* and 9, 10: HAS_BIAS_... */
+    MATRIX_RESIDUAL = 11, /* of the first matrix */
+    MATRIX_Y = 12,       /* and 13, 14, but with a gate there is one output */
+};
+
 /* Function constants: [[function_constant(CONSTANT_...)]]. */
 enum {
     CONSTANT_FORMAT_0 = 0,     /* int: enum format of the first matrix, 0 to 14 (formats.def) */
@@ -56,7 +66,8 @@ enum {
     MATVEC_MAX_TOKENS = 8, /* more rows than these go to matmul */
     MATMUL_THREADS = 128,  /* matmul: 4 simdgroups on a tile of */
     MATMUL_OUTS = 64,      /*   64 outputs */
-    MATMUL_TOKENS = 32,    /*   and 32 rows */
+    MATMUL_TOKENS = 32,    /*   and 32 rows, */
+    MATMUL_GATE_OUTS = 32, /*   or, with a gate, 32 outputs of gate and up each */
     PAGE_POSITIONS = 32,   /* positions a page of the KV cache holds: backends/base.py */
     ATTENTION_THREADS = 128,
     ATTENTION_MAX_HEADS = 8, /* query heads of one KV head that share a reading of the pages */
@@ -100,7 +111,8 @@ typedef struct {
 
 /* matvec and matmul: up to three matrices that read the same rows. Threadgroups along x:
  * [0, end[0]) work on the first matrix, [end[0], end[1]) on the second, and so on. With a gate the
- * first two are gate and up, of equal shape, and end[0] is all there is. */
+ * first two are gate and up, of equal shape, and end[0] is all there is: in matmul, groups of
+ * MATMUL_GATE_OUTS outputs. */
 typedef struct {
     int32_t n_in;
     int32_t rows;

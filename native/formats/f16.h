@@ -13,6 +13,16 @@ typedef struct {
 } block_f16;
 static_assert(sizeof(block_f16) == BLOCK_BYTES_F16, "block of F16");
 
+#ifdef __METAL_VERSION__
+
+static inline float4 load_f16(device const uint8_t *p)
+{
+    return float4(half4(*(device const packed_half4 *)p));
+}
+static inline float element_f16(device const uint8_t *p) { return float(*(device const half *)p); }
+
+#else
+
 static inline void decode_f16(const block_f16 *block, float *y)
 {
     *y = f16_to_f32(block->value);
@@ -21,6 +31,8 @@ static inline void decode_f16(const block_f16 *block, float *y)
 #ifdef V_SIMD
 V_INLINE vf load_f16(const void *p) { return vf_load_f16(p); }
 V_INLINE float element_f16(const void *p) { return v_f16(*(const uint16_t *)p); }
+#endif
+
 #endif
 
 #endif

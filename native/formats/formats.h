@@ -2,7 +2,9 @@
 #ifndef SMELT_FORMATS_H
 #define SMELT_FORMATS_H
 
+#ifndef __METAL_VERSION__
 #include <stddef.h>
+#endif
 
 #include "bf16.h"
 #include "f16.h"
@@ -26,6 +28,8 @@ enum format { /* FORMAT_F32, ..., in the order of formats.def */
     FORMAT_COUNT
 };
 
+#ifndef __METAL_VERSION__
+
 typedef struct {
     const char *name;      /* "q4_k" */
     const char *gguf_name; /* "Q4_K" */
@@ -43,5 +47,7 @@ const format_info *format_table(int *count);
  * Returns 0, or -1 if `format` is no enum format (nothing is written then).
  */
 int decode_rows(int format, const void *src, float *dst, size_t n_blocks);
+
+#endif
 
 #endif

@@ -24,10 +24,28 @@ enum {
     MINS_iq4_nl = NO_MINS,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_iq4_nl = 2, RUN_STRIDE_iq4_nl = 1 };
+
+static inline uint4 codes_iq4_nl(device const block_iq4_nl *block, uint)
+{
+    return load_16_bytes(block->qs);
+}
+
+static inline float2 scale_iq4_nl(device const block_iq4_nl *block, uint)
+{
+    return float2(widen(block->d), 0.0f);
+}
+
+#else
+
 static inline void fields_iq4_nl(const block_iq4_nl *block, block_fields *f)
 {
     unpack_planes(block->qs, 16, 16, 4, f->codes);
     f->d = block->d;
 }
+
+#endif
 
 #endif

@@ -29,6 +29,25 @@ enum {
     MINS_iq4_xs = NO_MINS,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_iq4_xs = 2, RUN_STRIDE_iq4_xs = 1 };
+
+static inline uint4 codes_iq4_xs(device const block_iq4_xs *block, uint run)
+{
+    return load_16_bytes(block->qs + 16 * (run / 2));
+}
+
+static inline float2 scale_iq4_xs(device const block_iq4_xs *block, uint run)
+{
+    const uint j = run / 2;
+    const uint low = block->scales_l[j / 2] >> 4 * (j % 2) & 15u;
+    const uint high = block->scales_h[j / 4] >> 2 * (j % 4) & 3u;
+    return float2(widen(block->d) * float(int(low | high << 4) - 32), 0.0f);
+}
+
+#else
+
 static inline void fields_iq4_xs(const block_iq4_xs *block, block_fields *f)
 {
     uint8_t low_scales[8], high_scales[8];
@@ -40,5 +59,7 @@ static inline void fields_iq4_xs(const block_iq4_xs *block, block_fields *f)
         f->scales[j] = (int8_t)((low_scales[j] | high_scales[j] << 4) - 32);
     f->d = block->d;
 }
+
+#endif
 
 #endif

@@ -1,4 +1,5 @@
-/* What the block formats share: sizes, bit planes, six-bit scales and the IQ4 values.
+/* What the block formats share: sizes, bit planes, six-bit scales and the IQ4 values; for C, and
+ * what of it is not C, in packing_metal.h, for Metal.
  *
  * Its NumPy twin is src/smelt/formats/packing.py. A block lies in a file at an even address and
  * nothing better, so the structs hold bytes and uint16_t only, and halves are stored as uint16_t.
@@ -6,10 +7,16 @@
 #ifndef SMELT_FORMATS_PACKING_H
 #define SMELT_FORMATS_PACKING_H
 
+#ifdef __METAL_VERSION__
+#include <metal_stdlib>
+#define CONSTANT_TABLE constant
+#else
 #include <assert.h>
 #include <stdint.h>
 
 #include "../half.h"
+#define CONSTANT_TABLE static const
+#endif
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "GGUF blocks are little-endian and are used where the file is mapped: this machine cannot"
@@ -20,6 +27,23 @@ enum { /* BLOCK_WEIGHTS_Q4_K, BLOCK_BYTES_Q4_K, ... */
     BLOCK_WEIGHTS_##NAME = block_weights, BLOCK_BYTES_##NAME = block_bytes,
 #include "../formats.def"
 };
+
+/* The sixteen levels of IQ4_NL and IQ4_XS, dense around zero as weights are.
+ * Source: kvalues_iq4nl of ggml-common.h.
+ */
+#define IQ4_LEVELS(X) \
+    X(-127) X(-104) X(-83) X(-65) X(-49) X(-35) X(-22) X(-10) \
+    X(1) X(13) X(25) X(38) X(53) X(69) X(89) X(113)
+#define IQ4_AS_IS(level) level,
+CONSTANT_TABLE int8_t iq4_values[16] = {IQ4_LEVELS(IQ4_AS_IS)};
+
+enum { IQ4_OFFSET = 127 }; /* a code of the formats that index iq4_values counts from there */
+
+enum { NO_MINS, MINS_SUBTRACTED, MIN_ADDED };
+
+#ifdef __METAL_VERSION__
+#include "packing_metal.h"
+#else
 
 /* Splits bytes into fields of 1, 2 or 4 bits that are stored in planes.
  *
@@ -57,17 +81,6 @@ static inline void unpack_scales_mins(const uint8_t packed[12], int8_t *scales, 
     }
 }
 
-/* The sixteen levels of IQ4_NL and IQ4_XS, dense around zero as weights are.
- * Source: kvalues_iq4nl of ggml-common.h.
- */
-#define IQ4_LEVELS(X) \
-    X(-127) X(-104) X(-83) X(-65) X(-49) X(-35) X(-22) X(-10) \
-    X(1) X(13) X(25) X(38) X(53) X(69) X(89) X(113)
-#define IQ4_AS_IS(level) level,
-static const int8_t iq4_values[16] = {IQ4_LEVELS(IQ4_AS_IS)};
-
-enum { IQ4_OFFSET = 127 }; /* a code of the formats that index iq4_values counts from there */
-
 /* One block taken apart, the same way for every quantised format:
  *     weight = d scale (code - CODE_OFFSET)  - m min     MINS_SUBTRACTED: K-quants
  *                                            + m         MIN_ADDED: Q4_1, Q5_1
@@ -80,8 +93,6 @@ typedef struct {
     uint8_t mins[16];
     uint16_t d, m; /* halves */
 } block_fields;
-
-enum { NO_MINS, MINS_SUBTRACTED, MIN_ADDED };
 
 /* Adds upper bits to codes of `bits` bits. */
 static inline void put_above(uint8_t *codes, const uint8_t *upper, int n, int bits)
@@ -113,5 +124,7 @@ static inline void decode_fields(const block_fields *f, int block, int bits, int
             y[i] += m;
     }
 }
+
+#endif /* C */
 
 #endif

@@ -28,6 +28,24 @@ enum {
     MINS_q2_k = MINS_SUBTRACTED,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q2_k = 4, RUN_STRIDE_q2_k = 2 };
+
+static inline uint4 codes_q2_k(device const block_q2_k *block, uint run)
+{
+    return load_16_bytes(block->qs + 32 * (run / 8) + 16 * (run % 2));
+}
+
+static inline float2 scale_q2_k(device const block_q2_k *block, uint run)
+{
+    const uint packed = block->scales[run];
+    return float2(widen(block->d) * field_of(packed, 0, 4),
+                  -(widen(block->dmin) * field_of(packed, 4, 4)));
+}
+
+#else
+
 static inline void fields_q2_k(const block_q2_k *block, block_fields *f)
 {
     unpack_planes(block->qs, 64, 32, 2, f->codes);
@@ -38,5 +56,7 @@ static inline void fields_q2_k(const block_q2_k *block, block_fields *f)
     f->d = block->d;
     f->m = block->dmin;
 }
+
+#endif
 
 #endif

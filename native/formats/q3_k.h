@@ -30,6 +30,27 @@ enum {
     MINS_q3_k = NO_MINS,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q3_k = 4, RUN_STRIDE_q3_k = 2 };
+
+static inline uint4 codes_q3_k(device const block_q3_k *block, uint run)
+{
+    const uint part = 16 * (run % 2);
+    const uint4 low = load_16_bytes(block->qs + 32 * (run / 8) + part) >> 2 * (run / 2 % 4);
+    const uint4 high = load_16_bytes(block->hmask + part) >> run / 2;
+    return (low & 0x03030303u) | (high & 0x01010101u) << 2;
+}
+
+static inline float2 scale_q3_k(device const block_q3_k *block, uint run)
+{
+    const uint low = block->scales[run % 8] >> 4 * (run / 8) & 15u;
+    const uint high = block->scales[8 + run % 4] >> 2 * (run / 4) & 3u;
+    return float2(widen(block->d) * float(int(low | high << 4) - 32), 0.0f);
+}
+
+#else
+
 static inline void fields_q3_k(const block_q3_k *block, block_fields *f)
 {
     uint8_t high[256], low_scales[16], high_scales[16];
@@ -43,5 +64,7 @@ static inline void fields_q3_k(const block_q3_k *block, block_fields *f)
         f->scales[j] = (int8_t)((low_scales[j] | high_scales[j] << 4) - 32);
     f->d = block->d;
 }
+
+#endif
 
 #endif

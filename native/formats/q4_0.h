@@ -24,10 +24,28 @@ enum {
     MINS_q4_0 = NO_MINS,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q4_0 = 2, RUN_STRIDE_q4_0 = 1 };
+
+static inline uint4 codes_q4_0(device const block_q4_0 *block, uint)
+{
+    return load_16_bytes(block->qs);
+}
+
+static inline float2 scale_q4_0(device const block_q4_0 *block, uint)
+{
+    return float2(widen(block->d), 0.0f);
+}
+
+#else
+
 static inline void fields_q4_0(const block_q4_0 *block, block_fields *f)
 {
     unpack_planes(block->qs, 16, 16, 4, f->codes);
     f->d = block->d;
 }
+
+#endif
 
 #endif

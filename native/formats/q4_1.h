@@ -25,11 +25,29 @@ enum {
     MINS_q4_1 = MIN_ADDED,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q4_1 = 2, RUN_STRIDE_q4_1 = 1 };
+
+static inline uint4 codes_q4_1(device const block_q4_1 *block, uint)
+{
+    return load_16_bytes(block->qs);
+}
+
+static inline float2 scale_q4_1(device const block_q4_1 *block, uint)
+{
+    return float2(widen(block->d), widen(block->m));
+}
+
+#else
+
 static inline void fields_q4_1(const block_q4_1 *block, block_fields *f)
 {
     unpack_planes(block->qs, 16, 16, 4, f->codes);
     f->d = block->d;
     f->m = block->m;
 }
+
+#endif
 
 #endif

@@ -28,6 +28,22 @@ enum {
     MINS_q4_k = MINS_SUBTRACTED,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q4_k = 2, RUN_STRIDE_q4_k = 2 };
+
+static inline uint4 codes_q4_k(device const block_q4_k *block, uint run)
+{
+    return load_16_bytes(block->qs + 32 * (run / 4) + 16 * (run % 2));
+}
+
+static inline float2 scale_q4_k(device const block_q4_k *block, uint run)
+{
+    return scale_and_min(&block->d, run / 2);
+}
+
+#else
+
 static inline void fields_q4_k(const block_q4_k *block, block_fields *f)
 {
     unpack_planes(block->qs, 128, 32, 4, f->codes);
@@ -35,5 +51,7 @@ static inline void fields_q4_k(const block_q4_k *block, block_fields *f)
     f->d = block->d;
     f->m = block->dmin;
 }
+
+#endif
 
 #endif

@@ -26,6 +26,24 @@ enum {
     MINS_q5_0 = NO_MINS,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q5_0 = 2, RUN_STRIDE_q5_0 = 1 };
+
+static inline uint4 codes_q5_0(device const block_q5_0 *block, uint run)
+{
+    const uint high = load_4_bytes(block->qh) >> 16 * run;
+    const uint4 low = load_16_bytes(block->qs) >> 4 * run & 0x0f0f0f0fu;
+    return low | spread_bits(uint4(high, high >> 4, high >> 8, high >> 12)) << 4;
+}
+
+static inline float2 scale_q5_0(device const block_q5_0 *block, uint)
+{
+    return float2(widen(block->d), 0.0f);
+}
+
+#else
+
 static inline void fields_q5_0(const block_q5_0 *block, block_fields *f)
 {
     uint8_t high[32];
@@ -35,5 +53,7 @@ static inline void fields_q5_0(const block_q5_0 *block, block_fields *f)
     put_above(f->codes, high, 32, 4);
     f->d = block->d;
 }
+
+#endif
 
 #endif

@@ -27,6 +27,24 @@ enum {
     MINS_q5_1 = MIN_ADDED,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q5_1 = 2, RUN_STRIDE_q5_1 = 1 };
+
+static inline uint4 codes_q5_1(device const block_q5_1 *block, uint run)
+{
+    const uint high = load_4_bytes(block->qh) >> 16 * run;
+    const uint4 low = load_16_bytes(block->qs) >> 4 * run & 0x0f0f0f0fu;
+    return low | spread_bits(uint4(high, high >> 4, high >> 8, high >> 12)) << 4;
+}
+
+static inline float2 scale_q5_1(device const block_q5_1 *block, uint)
+{
+    return float2(widen(block->d), widen(block->m));
+}
+
+#else
+
 static inline void fields_q5_1(const block_q5_1 *block, block_fields *f)
 {
     uint8_t high[32];
@@ -37,5 +55,7 @@ static inline void fields_q5_1(const block_q5_1 *block, block_fields *f)
     f->d = block->d;
     f->m = block->m;
 }
+
+#endif
 
 #endif

@@ -30,6 +30,25 @@ enum {
     MINS_q5_k = MINS_SUBTRACTED,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q5_k = 2, RUN_STRIDE_q5_k = 2 };
+
+static inline uint4 codes_q5_k(device const block_q5_k *block, uint run)
+{
+    const uint part = 16 * (run % 2);
+    const uint4 low = load_16_bytes(block->qs + 32 * (run / 4) + part) >> 4 * (run / 2 % 2);
+    const uint4 high = load_16_bytes(block->qh + part) >> run / 2;
+    return (low & 0x0f0f0f0fu) | (high & 0x01010101u) << 4;
+}
+
+static inline float2 scale_q5_k(device const block_q5_k *block, uint run)
+{
+    return scale_and_min(&block->d, run / 2);
+}
+
+#else
+
 static inline void fields_q5_k(const block_q5_k *block, block_fields *f)
 {
     uint8_t high[256];
@@ -41,5 +60,7 @@ static inline void fields_q5_k(const block_q5_k *block, block_fields *f)
     f->d = block->d;
     f->m = block->dmin;
 }
+
+#endif
 
 #endif

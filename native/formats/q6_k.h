@@ -28,6 +28,26 @@ enum {
     MINS_q6_k = NO_MINS,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q6_k = 4, RUN_STRIDE_q6_k = 2 };
+
+static inline uint4 codes_q6_k(device const block_q6_k *block, uint run)
+{
+    const uint quarter = run / 2 % 4, part = 16 * (run % 2);
+    device const uint8_t *ql = block->ql + 64 * (run / 8) + 32 * (quarter % 2) + part;
+    const uint4 low = load_16_bytes(ql) >> 4 * (quarter / 2);
+    const uint4 high = load_16_bytes(block->qh + 32 * (run / 8) + part) >> 2 * quarter;
+    return (low & 0x0f0f0f0fu) | (high & 0x03030303u) << 4;
+}
+
+static inline float2 scale_q6_k(device const block_q6_k *block, uint run)
+{
+    return float2(widen(block->d) * float(block->scales[run]), 0.0f);
+}
+
+#else
+
 static inline void fields_q6_k(const block_q6_k *block, block_fields *f)
 {
     uint8_t high[256];
@@ -38,5 +58,7 @@ static inline void fields_q6_k(const block_q6_k *block, block_fields *f)
     memcpy(f->scales, block->scales, 16);
     f->d = block->d;
 }
+
+#endif
 
 #endif

@@ -23,10 +23,29 @@ enum {
     MINS_q8_0 = NO_MINS,
 };
 
+#ifdef __METAL_VERSION__
+
+enum { LANE_RUNS_q8_0 = 1, RUN_STRIDE_q8_0 = 1 };
+
+/* Unsigned bytes, 128 more than q. */
+static inline uint4 codes_q8_0(device const block_q8_0 *block, uint run)
+{
+    return load_16_bytes((device const uint8_t *)block->qs + 16 * run) ^ 0x80808080u;
+}
+
+static inline float2 scale_q8_0(device const block_q8_0 *block, uint)
+{
+    return float2(widen(block->d), 0.0f);
+}
+
+#else
+
 static inline void fields_q8_0(const block_q8_0 *block, block_fields *f)
 {
     memcpy(f->codes, block->qs, 32);
     f->d = block->d;
 }
+
+#endif
 
 #endif

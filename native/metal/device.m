@@ -45,7 +45,7 @@ static id new_residency_set(id<MTLDevice> gpu, id<MTLCommandQueue> queue)
     if (@available(macOS 15.0, *)) {
         MTLResidencySetDescriptor *descriptor = [[MTLResidencySetDescriptor alloc] init];
         [descriptor setInitialCapacity:64];
-        id<MTLResidencySet> set = [gpu newResidencySetWithDescriptor:descriptor error:nil];
+        id<MTLResidencySet> set = [gpu newResidencySetWithDescriptor:descriptor error:NULL];
         [descriptor release];
         if (set) [queue addResidencySet:set];
         return set;

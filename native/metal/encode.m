@@ -22,7 +22,7 @@ typedef struct {
     int dispatches, barriers;
 } walk;
 
-static void bind(walk *w, int index, id<MTLBuffer> buffer, uint64_t offset)
+static void bind_buffer(walk *w, int index, id<MTLBuffer> buffer, uint64_t offset)
 {
     if (w->bound[index].buffer != buffer)
         [w->encoder setBuffer:buffer offset:offset atIndex:(NSUInteger)index];
@@ -60,10 +60,10 @@ static void encode_dispatch(walk *w, const dispatch *d, MTLSize grid)
     wait_for_earlier(w, d);
     if (w->state != d->state) [w->encoder setComputePipelineState:d->state];
     w->state = d->state;
-    bind(w, BUFFER_ARGS, w->program->arguments, d->arguments);
+    bind_buffer(w, BUFFER_ARGS, w->program->arguments, d->arguments);
     for (int i = 0; i < d->n_bindings; i++) {
         const binding *b = &d->bindings[i];
-        bind(w, b->index, b->source == SOURCE_FIXED ? b->buffer : w->sources[b->source], b->offset);
+        bind_buffer(w, b->index, b->source == SOURCE_FIXED ? b->buffer : w->sources[b->source], b->offset);
     }
     [w->encoder dispatchThreadgroups:grid
                threadsPerThreadgroup:MTLSizeMake((NSUInteger)d->threads, 1, 1)];
@@ -92,8 +92,8 @@ int encode_step(metal_program *p, const metal_kv *kv, const step_counts *counts,
     w.sources[SOURCE_SLABS] = kv->table;
     w.sources[SOURCE_PARTIAL] = p->partial;
     w.sources[SOURCE_TOP] = p->top;
-    bind(&w, BUFFER_STEP, p->step, 0);
-    bind(&w, BUFFER_STEP_DATA, p->step, ARGUMENT_STRIDE);
+    bind_buffer(&w, BUFFER_STEP, p->step, 0);
+    bind_buffer(&w, BUFFER_STEP_DATA, p->step, ARGUMENT_STRIDE);
     use_pages(p, kv, encoder);
     int op = -1;
     for (int i = 0; i < p->n_dispatches; i++) {

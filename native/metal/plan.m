@@ -136,9 +136,6 @@ typedef struct {
     int has_norm, selected, gate;
 } matrices;
 
-enum { MATRIX_OP_X = BUFFER_OP, MATRIX_GAIN, MATRIX_W, MATRIX_B = MATRIX_W + 3,
-       MATRIX_RESIDUAL = MATRIX_B + 3, MATRIX_Y };
-
 static dispatch *add_matrix_dispatch(metal_program *p, int at, const op_record *op, matrices m,
                                      enum kernel kernel, int32_t outs)
 {
@@ -188,7 +185,7 @@ static int plan_matvec(metal_program *p, int at, const op_record *op, matrices m
         set_constant(d, CONSTANT_HAS_NORM, m.has_norm);
         set_constant(d, CONSTANT_TOKENS, tokens);
         set_constant(d, CONSTANT_SELECTED, m.selected);
-        bind_value(p, d, MATRIX_OP_X, op->inputs[0]);
+        bind_value(p, d, MATRIX_X, op->inputs[0]);
         if (m.has_norm) bind_weight(p, d, MATRIX_GAIN, op->weights[0]);
     }
     return 0;
@@ -196,7 +193,8 @@ static int plan_matvec(metal_program *p, int at, const op_record *op, matrices m
 
 static int plan_matmul(metal_program *p, int at, const op_record *op, matrices m)
 {
-    dispatch *d = add_matrix_dispatch(p, at, op, m, KERNEL_matmul, MATMUL_OUTS);
+    dispatch *d = add_matrix_dispatch(p, at, op, m, KERNEL_matmul,
+                                      m.gate ? MATMUL_GATE_OUTS : MATMUL_OUTS);
     if (!d) return -1;
     d->least = MATVEC_MAX_TOKENS + 1;
     d->threads = MATMUL_THREADS;
@@ -204,9 +202,9 @@ static int plan_matmul(metal_program *p, int at, const op_record *op, matrices m
     if (m.has_norm) {
         d->waits = 1;
         d->reads = SCRATCH_NORM;
-        bind_source(d, MATRIX_OP_X, SOURCE_FIXED, p->norm, 0);
+        bind_source(d, MATRIX_X, SOURCE_FIXED, p->norm, 0);
     } else
-        bind_value(p, d, MATRIX_OP_X, op->inputs[0]);
+        bind_value(p, d, MATRIX_X, op->inputs[0]);
     return 0;
 }
 

@@ -194,8 +194,7 @@ static void encode_ahead(metal_program *p, const metal_kv *kv, const step *s, in
 {
     metal_error ignored; /* the next step will meet it again */
     step_counts next = count_step(s, k, 1);
-    if (s->n_logits != s->n_tokens || s->n_tokens > MATVEC_MAX_TOKENS || next.n[COUNT_TILES])
-        return;
+    if (s->n_logits != s->n_tokens || s->n_sequences != s->n_tokens || next.n[COUNT_TILES]) return;
     if (partial_bytes(p, &next) > [p->partial length]) return; /* the GPU still uses this one */
     p->ahead_for = situation(p, kv, &next);
     p->ahead = encode_commands(p, kv, &next, &ignored);

@@ -1,4 +1,4 @@
-"""embed, select, rms_norm, silu, mul and add on the CPU device."""
+"""embed, select, rms_norm, layer_norm, mul and add on the CPU device."""
 
 from __future__ import annotations
 
@@ -81,6 +81,37 @@ def test_rms_norm(width: int, eps: float) -> None:
 
 
 @pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize("eps", [1e-5, 1e-12])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_layer_norm(width: int, eps: float, has_bias: bool) -> None:
+    """The mean is off by the roundings of a sum over width / 16 terms a lane, of |x|'s mean, which
+    shifts every element, and each difference rounds once: delta. The deviation moves by no more
+    than they do; what is of second order is within the tenth. Then relative errors, half of a
+    sum's and a few roundings, and the bias's one."""
+    x = random_rows(13, width) + np.float32(3)
+    x[1], x[2], x[3] = 0.0, 1e-20, 7.0
+    rng = np.random.default_rng(1)
+    gain, bias = rng.uniform(-2, 2, (2, width)).astype(np.float32)
+    b = as_weight("bias", bias) if has_bias else None
+
+    def record() -> list[Op]:
+        feed = Feed()
+        feed.layer_norm("y", feed.rows("x", x), as_weight("gain", gain), b, eps)
+        return feed.ops
+
+    y = check_everywhere(record, 13, sizes=(1, 2, 7))
+    wide = x.astype(np.float64)
+    apart = wide - wide.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((apart**2).mean(axis=1, keepdims=True) + np.float32(eps))
+    scaled = apart / deviation * gain
+    delta = (width / 16 + 6) * ULP * np.abs(wide).mean(axis=1, keepdims=True) + ULP * np.abs(apart)
+    most = delta.max(axis=1, keepdims=True) / deviation
+    bound = most * (np.abs(gain) + np.abs(scaled)) * 1.1 + (width / 32 + 8) * ULP * np.abs(scaled)
+    exact = scaled + bias if has_bias else scaled
+    assert_within(y, exact, bound + has_bias * ULP * np.abs(exact))
+
+
+@pytest.mark.parametrize("width", SIZES)
 @pytest.mark.parametrize("kind", ["mul", "add"])
 def test_mul_and_add_round_once(kind: str, width: int) -> None:
     a, b = random_rows(13, width), random_rows(13, width, 1)
@@ -94,27 +125,8 @@ def test_mul_and_add_round_once(kind: str, width: int) -> None:
     assert_same_bits(y, a * b if kind == "mul" else a + b)
 
 
-@pytest.mark.parametrize("width", SIZES)
-def test_silu(width: int) -> None:
-    """exp is good to 2 units in the last place, which are 4 roundings; then an addition and a
-    division. Below -88 exp(-x) is held at e^88: silu is then smaller than 1e-35."""
-    x = random_rows(13, width)
-    x.reshape(-1)[: min(4, width)] = (0.0, -0.0, 20.0, -80.0)[:width]
-    x[2], x[3], x[4] = -87.9, 300.0, -300.0
-
-    def record() -> list[Op]:
-        feed = Feed()
-        feed.silu("y", feed.rows("x", x))
-        return feed.ops
-
-    y = check_everywhere(record, 13, sizes=(1, 2, 7))
-    with np.errstate(over="ignore"):
-        exact = x / (1 + np.exp(-x.astype(np.float64)))
-    assert_within(y, exact, 8 * ULP * np.abs(exact) + 1e-35)
-
-
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kind", ["rms_norm", "silu", "mul", "add"])
+@pytest.mark.parametrize("kind", ["rms_norm", "layer_norm", "mul", "add"])
 def test_nan_and_infinity_are_not_hidden(kind: str, isa: str) -> None:
     """A NaN comes out as one, and an infinity as no plausible number: where it stood, at least."""
     x, ones = np.ones((3, 33), np.float32), np.ones((3, 33), np.float32)
@@ -123,17 +135,17 @@ def test_nan_and_infinity_are_not_hidden(kind: str, isa: str) -> None:
     a = feed.rows("x", x)
     if kind == "rms_norm":
         feed.rms_norm("y", a, as_weight("gain", ones[0]), 1e-5)
-    elif kind == "silu":
-        feed.silu("y", a)
+    elif kind == "layer_norm":
+        feed.layer_norm("y", a, as_weight("gain", ones[0]), None, 1e-5)
     else:
         getattr(feed, kind)("y", a, feed.rows("ones", ones))
     y = Runner(cpu_device(isa), feed.ops, 3)(3)
     assert np.isnan(y[0, 5]) and np.isnan(y[2, 0]) and not np.isfinite(y[1, 32])
-    if kind != "rms_norm":
+    if not kind.endswith("norm"):
         assert np.isfinite(np.delete(y[0], 5)).all()
 
 
-@pytest.mark.parametrize("kind", ["rms_norm", "silu", "mul", "add"])
+@pytest.mark.parametrize("kind", ["rms_norm", "layer_norm", "mul", "add"])
 def test_reference_device_agrees(kind: str) -> None:
     """The oracle itself, beside formulas written here a second time."""
     x, other = random_rows(5, 31), random_rows(5, 31, 1)
@@ -143,12 +155,12 @@ def test_reference_device_agrees(kind: str) -> None:
     if kind == "rms_norm":
         feed.rms_norm("y", a, as_weight("gain", other[0]), 1e-5)
         exact = wide / np.sqrt(np.mean(wide**2, axis=1, keepdims=True) + 1e-5) * other[0]
-    elif kind == "silu":
-        feed.silu("y", a)
-        exact = wide / (1 + np.exp(-np.maximum(wide, -700)))
+    elif kind == "layer_norm":
+        feed.layer_norm("y", a, as_weight("gain", other[0]), as_weight("bias", other[1]), 1e-5)
+        exact = (wide.T - wide.mean(axis=1)) / np.sqrt(wide.var(axis=1) + 1e-5)
+        exact = exact.T * other[0] + other[1]
     else:
         getattr(feed, kind)("y", a, b)
         exact = wide * other if kind == "mul" else wide + other
-    with np.errstate(over="ignore"):
-        y = Runner(reference_device(), feed.ops, 5)(5)
+    y = Runner(reference_device(), feed.ops, 5)(5)
     np.testing.assert_allclose(y, exact, rtol=1e-13, atol=1e-280)

@@ -8,10 +8,12 @@ within a tolerance (see test_cpu_attention.py, where both are held to one bound)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from harness import ISAS, Feed, Runner, as_weight, assert_same_bits, cpu_device
+from harness import ISAS, Feed, Runner, as_weight, assert_same_bits, cpu_device, make_step
 
 from random_weights import random_weights
 from smelt.formats import FORMATS
@@ -55,11 +57,11 @@ def norm_matmul(formats: tuple[str, ...], bias: bool) -> Block:
     return block
 
 
-def norm_gate_up(formats: tuple[str, ...], bias: bool) -> Block:
+def norm_gate_up(formats: tuple[str, ...], bias: bool, act: str = "silu") -> Block:
     block = Block()
     h = block.rms_norm("h", block.x, block.vector(D), 1e-5)
     gate, up = (block.linear(h, 257, f, bias) for f in formats[:2])
-    block.mul("y", block.silu("silu", gate), up)
+    block.mul("y", getattr(block, act)("act", gate), up)
     return block
 
 
@@ -70,23 +72,26 @@ def matmul_add(formats: tuple[str, ...], bias: bool) -> Block:
     return block
 
 
-RULES = [norm_matmul, norm_gate_up, matmul_add]
+RULES: dict[str, Callable[[tuple[str, ...], bool], Block]] = {  # the first word: the fused op
+    "norm_matmul": norm_matmul,
+    "norm_gate_up of silu": norm_gate_up,
+    "norm_gate_up of gelu": partial(norm_gate_up, act="gelu"),
+    "matmul_add": matmul_add,
+}
 
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("formats", MIXED, ids="-".join)
 @pytest.mark.parametrize("rule", RULES)
-def test_fused_is_plain_bit_for_bit(
-    rule: Callable[[tuple[str, ...], bool], Block], formats: tuple[str, ...], bias: bool
-) -> None:
-    ops = rule(formats, bias).ops
+def test_fused_is_plain_bit_for_bit(rule: str, formats: tuple[str, ...], bias: bool) -> None:
+    ops, kind = RULES[rule](formats, bias).ops, rule.split()[0]
     plain = Runner(cpu_device(), ops, N)
-    assert rule.__name__ not in {op.kind for op in plain.program.ops}
+    assert kind not in {op.kind for op in plain.program.ops}
     wanted = {n: plain(n) for n in (1, 2, N)}
     for isa in ISAS:
         for threads in (1, 2, 3) if isa != ISAS[0] else (2,):
             fused = Runner(cpu_device(isa, threads), ops, N, fused=True)
-            assert rule.__name__ in {op.kind for op in fused.program.ops}
+            assert kind in {op.kind for op in fused.program.ops}
             for n, y in wanted.items():
                 assert_same_bits(fused(n), y, f"{isa}, {threads} threads, {n} tokens")
 
@@ -99,6 +104,23 @@ def test_norm_matmul_takes_up_to_three(n_matmuls: int) -> None:
     plain, fused = (Runner(cpu_device(), block.ops, N, fused=fused) for fused in (False, True))
     assert ("norm_matmul" in {op.kind for op in fused.program.ops}) == (n_matmuls < 4)
     assert_same_bits(fused(N), plain(N))
+
+
+@pytest.mark.parametrize("formats", [("q4_k",), ("f32",), ("q8_0", "q4_k", "f16")], ids="-".join)
+@pytest.mark.parametrize("rows", [[], [0], [8], [8, 0, 5], [3, 3], list(range(N))], ids=str)
+def test_norm_matmul_of_selected_rows(rows: list[int], formats: tuple[str, ...]) -> None:
+    block = Block()
+    h = block.rms_norm("h", block.select("picked", block.x), block.vector(D), 1e-5)
+    block.join([block.linear(h, 33, format, True) for format in formats])
+    step = replace(make_step(N), logit_rows=np.array(rows, np.int32))
+    plain = Runner(cpu_device(), block.ops, N)
+    assert "select" in {op.kind for op in plain.program.ops}
+    wanted = plain(step)
+    for isa in ISAS:
+        for threads in (1, 3):
+            fused = Runner(cpu_device(isa, threads), block.ops, N, fused=True)
+            assert "select" not in {op.kind for op in fused.program.ops}
+            assert_same_bits(fused(step), wanted, f"{isa}, {threads} threads")
 
 
 def test_a_residual_may_be_the_normalised_input() -> None:

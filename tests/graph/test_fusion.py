@@ -47,11 +47,10 @@ def attention_block(r: Sketch) -> Value:
     return r.add("sum", r.linear(mixed, D_MODEL, "out"), r.x)
 
 
-def gate_up(r: Sketch, swapped: bool = False, bias: bool = False) -> Value:
+def gate_up(r: Sketch, act: str = "silu", bias: bool = False) -> Value:
     h = r.norm(r.x)
     gate, up = r.linear(h, D_FF, "gate", bias), r.linear(h, D_FF, "up", bias)
-    s = r.silu("silu", gate)
-    return r.mul("swiglu", up, s) if swapped else r.mul("swiglu", s, up)
+    return r.mul("gated", getattr(r, act)("act", gate), up)
 
 
 # --- the rules fire
@@ -73,11 +72,13 @@ def test_attention_half_of_a_block() -> None:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_gate_up(bias: bool) -> None:
+@pytest.mark.parametrize("act", ["silu", "gelu"])
+def test_gate_up(act: str, bias: bool) -> None:
     r = Sketch()
-    gate_up(r, bias=bias)
+    gate_up(r, act, bias)
     assert fused_kinds(r) == ["norm_gate_up"]
     (op,) = fuse(r.ops)[1:]
+    assert op.params == {"eps": 1e-5, "gelu": act == "gelu"}
     names = [w and w.name for w in op.weights]
     biases = ["gate.bias", "up.bias"] if bias else [None, None]
     assert names == ["norm.gain", "gate.weight", biases[0], "up.weight", biases[1]]
@@ -93,6 +94,19 @@ def test_norm_and_its_matmuls(n: int) -> None:
     op = fuse(r.ops)[1]
     assert op.outputs == tuple(outputs)
     assert len(op.weights) == 1 + 2 * n and op.params["eps"] == 1e-5
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_selected_rows_and_their_norm(n: int) -> None:
+    r = Sketch()
+    h = r.norm(r.select("picked", r.x))
+    outputs = [r.linear(h, 7 + i, f"y{i}") for i in range(n)]
+    r.silu("end", outputs[-1])
+    assert fused_kinds(r) == ["norm_matmul", "silu"]
+    op = fuse(r.ops)[1]
+    assert op.inputs == (r.x,) and op.outputs == tuple(outputs)
+    assert [value.rows for value in (r.x, *outputs)] == ["tokens", *["logits"] * n]
+    assert kinds(op.parts) == ["select", "rms_norm", *["matmul"] * n]
 
 
 @pytest.mark.parametrize("product_first", [True, False])
@@ -134,7 +148,7 @@ def test_turned_queries_that_somebody_else_reads_stay() -> None:
     assert "rope_kv_write" in fused_kinds(r)
 
 
-@pytest.mark.parametrize("which", ["norm", "gate", "up", "silu"])
+@pytest.mark.parametrize("which", ["norm", "gate", "up", "act"])
 def test_gate_values_that_somebody_else_reads(which: str) -> None:
     r = Sketch()
     gate_up(r)
@@ -150,6 +164,29 @@ def test_norm_that_somebody_else_reads(n: int) -> None:
         r.linear(h, 7, f"y{i}")
     unread_by_others(r, h)
     assert "norm_matmul" not in fused_kinds(r)
+
+
+def test_selected_rows_that_somebody_else_reads() -> None:
+    r = Sketch()
+    picked = r.select("picked", r.x)
+    r.linear(r.norm(picked), 7)
+    unread_by_others(r, picked)
+    assert fused_kinds(r) == ["select", "norm_matmul", "silu"]
+
+
+def test_norm_of_something_else_behind_a_select() -> None:
+    r = Sketch()
+    r.select("picked", r.x)
+    r.linear(r.norm(r.x), 7)
+    assert fused_kinds(r) == ["select", "norm_matmul"]
+
+
+def test_selected_rows_of_a_gated_unit() -> None:
+    """norm_gate_up has no rows to choose."""
+    r = Sketch()
+    r.x = r.select("picked", r.x)
+    gate_up(r)
+    assert fused_kinds(r) == ["select", "norm_gate_up"]
 
 
 def test_norm_with_four_matmuls() -> None:
@@ -212,6 +249,13 @@ def test_gate_and_up_of_different_values() -> None:
     h = r.norm(r.x)
     gate, up = r.linear(h, D_FF, "gate"), r.linear(r.x, D_FF, "up")
     r.mul("swiglu", r.silu("silu", gate), up)
+    assert "norm_gate_up" not in fused_kinds(r)
+
+
+@pytest.mark.parametrize("act", ["sigmoid", "tanh", "relu"])
+def test_gates_that_no_kernel_has(act: str) -> None:
+    r = Sketch()
+    gate_up(r, act)
     assert "norm_gate_up" not in fused_kinds(r)
 
 
@@ -361,18 +405,23 @@ def test_any_graph(data: st.DataObject) -> None:
     table = r.table()
     for i in range(data.draw(st.integers(1, 14))):
         x, y = (data.draw(st.sampled_from(wide[-4:])) for _ in "xy")
-        what = data.draw(st.sampled_from(["norm", "linear", "silu", "mul", "add", "attention"]))
+        what = data.draw(
+            st.sampled_from(["norm", "linear", "silu", "gelu", "mul", "add", "attention"])
+        )
         if what == "norm":
             wide.append(r.norm(x, f"n{i}"))
         elif what == "linear":
             wide.append(r.linear(x, D_MODEL, f"l{i}", data.draw(st.booleans())))
-        elif what == "silu":
-            wide.append(r.silu(f"s{i}", x))
+        elif what in ("silu", "gelu"):
+            wide.append(getattr(r, what)(f"s{i}", x))
         elif what == "attention":
             q, k = r.heads(x, HEADS, f"q{i}"), r.heads(y, KV_HEADS, f"k{i}")
             q, k = r.rope(f"q_{i}", q, table, False), r.rope(f"k_{i}", k, table, False)
             wide.append(r.attention(f"a{i}", q, k, r.heads(x, 2, f"v{i}"), 1.0, KV_HEADS))
         else:
             wide.append(getattr(r, what)(f"{what}{i}", x, y))
-    r.matmul("logits", wide[-1], weight("head", 9, D_MODEL))
+    last = wide[-1]
+    if data.draw(st.booleans()):
+        last = r.norm(r.select("picked", last), "last")
+    r.matmul("logits", last, weight("head", 9, D_MODEL))
     check(r.ops, fuse(r.ops))

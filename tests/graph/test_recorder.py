@@ -40,6 +40,24 @@ def test_values_inherit_their_rows() -> None:
     assert r.linear(r.norm(picked), 5).rows == "logits"
 
 
+@pytest.mark.parametrize("kind", ["silu", "gelu", "sigmoid", "tanh", "relu", "scale"])
+def test_ops_of_one_operand_keep_its_shape(kind: str) -> None:
+    r = Sketch()
+    x = r.heads(r.select("picked", r.x), HEADS, "q")
+    y = r.scale("y", x, 0.25) if kind == "scale" else getattr(r, kind)("y", x)
+    assert (y.shape, y.rows) == (x.shape, "logits")
+    assert (r.ops[-1].kind, r.ops[-1].inputs, r.ops[-1].weights) == (kind, (x,), ())
+    assert r.ops[-1].params == ({"scale": 0.25} if kind == "scale" else {})
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_what_a_layer_norm_records(has_bias: bool) -> None:
+    r = Sketch()
+    gain, bias = weight("gain", D_MODEL), weight("bias", D_MODEL) if has_bias else None
+    r.layer_norm("y", r.x, gain, bias, 1e-6)
+    assert r.ops[-1].weights == (gain, bias) and r.ops[-1].params == {"eps": 1e-6}
+
+
 def test_width() -> None:
     assert Value("v", (3, 5, 2)).width == 30
     assert Value("v", ()).width == 1
@@ -72,6 +90,16 @@ def test_vectors_are_float32(format: str) -> None:
 WRONG = {
     "rms_norm": lambda r: r.rms_norm("here", r.x, weight("gain", D_MODEL + 1), 1e-5),
     "rms_norm with a matrix": lambda r: r.rms_norm("here", r.x, weight("gain", 2, D_MODEL), 1e-5),
+    "layer_norm": lambda r: r.layer_norm("here", r.x, weight("gain", D_MODEL + 1), None, 1e-5),
+    "layer_norm with a matrix": lambda r: r.layer_norm(
+        "here", r.x, weight("gain", 2, D_MODEL), None, 1e-5
+    ),
+    "layer_norm's bias": lambda r: r.layer_norm(
+        "here", r.x, weight("gain", D_MODEL), weight("b", D_MODEL - 1), 1e-5
+    ),
+    "layer_norm with a matrix of biases": lambda r: r.layer_norm(
+        "here", r.x, weight("gain", D_MODEL), weight("b", 2, D_MODEL), 1e-5
+    ),
     "matmul": lambda r: r.matmul("here", r.x, weight("w", 5, D_MODEL - 1)),
     "matmul with a vector": lambda r: r.matmul("here", r.x, weight("w", D_MODEL)),
     "matmul's bias": lambda r: r.matmul("here", r.x, weight("w", 5, D_MODEL), weight("b", 4)),

@@ -1,7 +1,7 @@
 /* The left side of a matmul: rows normalised where the op asks for it, and quantised where the
  * weights' formats ask for it. */
 
-V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, float *y)
+V_INLINE float sum_of_squares(const float *x, int n)
 {
     vf squares = vf_zero();
     int i = 0;
@@ -10,10 +10,15 @@ V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, 
         squares = vf_fma(v, v, squares);
     }
     vf tail = vf_load_part(x + i, n - i);
-    squares = vf_fma(tail, tail, squares);
-    float scale = 1.0f / sqrtf(vf_sum(squares) / (float)n + eps);
+    return vf_sum(vf_fma(tail, tail, squares));
+}
+
+V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, float *y)
+{
+    float scale = 1.0f / sqrtf(sum_of_squares(x, n) / (float)n + eps);
     vf s = vf_set(scale);
-    for (i = 0; i + 16 <= n; i += 16)
+    int i = 0;
+    for (; i + 16 <= n; i += 16)
         vf_store(y + i, vf_mul(vf_mul(vf_load(x + i), s), vf_load(gain + i)));
     for (; i < n; i++) y[i] = x[i] * scale * gain[i];
 }
@@ -62,25 +67,27 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
 /* Fills `a` with what an op needs of its first input for the n_weights matrices at every second
  * place of `weights`, normalised by `gain` unless that is NULL. One row is prepared by every thread
  * for itself, which is cheaper than a meeting; more rows are shared out, and all threads meet when
- * they are ready (and before, if the op did not wait: others may still read the last op's). */
+ * they are ready (and before, if the op did not wait: others may still read the last op's). An op
+ * with a gain may take selected rows of its input. */
 V_INLINE void prepare_activations(work *w, const op_record *op, const float *gain,
                                   const int32_t *weights, int n_weights, activations *a)
 {
     const int x_value = op->inputs[0];
     const cpu_program *p = w->program;
-    int n = value_rows(w, x_value), n_in = value_width(w, x_value);
+    int n = value_rows(w, op->outputs[0]), n_in = value_width(w, x_value);
     const float *x = value_data(w, x_value);
+    const int32_t *selected = selected_rows(w, op);
     int first = 0, end = n, wanted = 0;
     activations_place(a, n, n_in, n == 1 ? w->scratch : p->shared_scratch);
     w->scratch += n == 1 ? activations_bytes(1, n_in) : 0;
     if (n > 1) thread_share(w, n, &first, &end);
     if (n > 1 && !op->barrier) pool_barrier(w->pool);
     for (int i = 0; i < n_weights; i++)
-        wanted |= 1 << activation_of(p->weights[weights[2 * i]].format);
+        wanted |= 1 << activation_of(p->tables.weights[weights[2 * i]].format);
     float *rows = (float *)a->f32;
     if (!gain) a->f32 = x;
     for (int t = first; t < end; t++) {
-        const float *row = x + (size_t)t * (size_t)n_in;
+        const float *row = x + (size_t)(selected ? selected[t] : t) * (size_t)n_in;
         if (gain) {
             rms_norm_row(row, gain, n_in, op->eps, rows + (size_t)t * (size_t)n_in);
             row = rows + (size_t)t * (size_t)n_in;

@@ -1,11 +1,14 @@
 /* matmul and what is fused with it: norm_matmul, norm_gate_up, matmul_add.
  *
- * A thread takes 16 output rows at a time, of whichever of the op's weights has rows left.
+ * A thread takes a unit of 16 output rows at a time, of whichever of the op's weights has rows left;
+ * with many tokens V_TILE_GROUPS times as many, so that activations are loaded less often.
  */
 
-/* y [n_tokens, UNIT_ROWS] of n_rows <= UNIT_ROWS rows of a weight, one function a format. */
+/* y [groups, n_tokens, GROUP_ROWS] of n_rows rows of a weight, one function a format. */
 typedef void unit_function(const weight_record *weight, const activations *a, int first_row,
                            int n_rows, float *y);
+
+V_INLINE int row_groups(int n_rows) { return (n_rows + GROUP_ROWS - 1) / GROUP_ROWS; }
 
 #define UNIT_SIGNATURE(name)                                                                       \
     static void unit_##name(const weight_record *weight, const activations *a, int first_row,      \
@@ -18,8 +21,7 @@ typedef void unit_function(const weight_record *weight, const activations *a, in
 #define UNIT_QUANTISED(name, size)                                                                 \
     UNIT_SIGNATURE(name)                                                                           \
     {                                                                                              \
-        (void)n_rows; /* a group always has 16 */                                                  \
-        quantised_unit(TRAITS_##size(name), weight, a, first_row, y);                              \
+        quantised_unit(TRAITS_##size(name), weight, a, first_row, row_groups(n_rows), y);          \
     }
 #define UNIT_32(name, bytes) UNIT_QUANTISED(name, 32)
 #define UNIT_256(name, bytes) UNIT_QUANTISED(name, 256)
@@ -31,50 +33,62 @@ static unit_function *const unit_functions[FORMAT_COUNT] = {
 #include "formats.def"
 };
 
-V_INLINE int units(const work *w, int weight)
+V_INLINE int unit_rows(const activations *a)
 {
-    return (w->program->weights[weight].n_out + UNIT_ROWS - 1) / UNIT_ROWS;
+    return a->n_tokens < V_TILE_TOKENS ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
 }
 
-V_INLINE float *unit_scratch(work *w, int n_tokens)
+V_INLINE int units(const work *w, int weight, const activations *a)
+{
+    return (w->program->tables.weights[weight].n_out + unit_rows(a) - 1) / unit_rows(a);
+}
+
+V_INLINE float *unit_scratch(work *w, const activations *a)
 {
     float *y = (float *)w->scratch;
-    w->scratch += (size_t)n_tokens * UNIT_ROWS * sizeof *y;
+    w->scratch += (size_t)a->n_tokens * (size_t)unit_rows(a) * sizeof *y;
     return y;
 }
 
-/* One unit of a weight into y [n_tokens, UNIT_ROWS], with the bias if there is one. Returns the
- * number of rows that are there. */
+/* Where row r of a unit's token t lies in y [groups, n_tokens, GROUP_ROWS]. */
+V_INLINE size_t unit_place(const activations *a, int t, int r)
+{
+    return ((size_t)(r / GROUP_ROWS) * (size_t)a->n_tokens + (size_t)t) * GROUP_ROWS
+           + (size_t)(r % GROUP_ROWS);
+}
+
+/* One unit of a weight, with the bias if there is one. Returns the number of rows that are there. */
 V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations *a, int unit,
                          float *y)
 {
-    const weight_record *m = &w->program->weights[weight];
-    int first = unit * UNIT_ROWS;
-    int n_rows = m->n_out - first < UNIT_ROWS ? m->n_out - first : UNIT_ROWS;
+    const weight_record *m = &w->program->tables.weights[weight];
+    int most = unit_rows(a), first = unit * most;
+    int n_rows = m->n_out - first < most ? m->n_out - first : most;
     unit_functions[m->format](m, a, first, n_rows, y);
     if (bias >= 0) {
-        const float *b = (const float *)w->program->weights[bias].data + first;
+        const float *b = (const float *)w->program->tables.weights[bias].data + first;
         for (int t = 0; t < a->n_tokens; t++)
-            for (int r = 0; r < n_rows; r++) y[t * UNIT_ROWS + r] += b[r];
+            for (int r = 0; r < n_rows; r++) y[unit_place(a, t, r)] += b[r];
     }
     return n_rows;
 }
 
 V_INLINE const float *weight_floats(const work *w, int weight)
 {
-    return w->program->weights[weight].data;
+    return w->program->tables.weights[weight].data;
 }
 
 /* Adds the residual, if there is one, and puts a unit's rows in their place of an output. */
 V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const float *y,
-                         int n_tokens, const float *residual)
+                         const activations *a, const float *residual)
 {
-    const size_t width = (size_t)value_width(w, output), place = (size_t)unit * UNIT_ROWS;
+    const size_t width = (size_t)value_width(w, output);
+    const size_t place = (size_t)unit * (size_t)unit_rows(a);
     float *out = value_data(w, output) + place;
-    for (int t = 0; t < n_tokens; t++)
+    for (int t = 0; t < a->n_tokens; t++)
         for (int r = 0; r < n_rows; r++) {
             size_t at = (size_t)t * width + (size_t)r;
-            out[at] = y[t * UNIT_ROWS + r] + (residual ? residual[place + at] : 0.0f);
+            out[at] = y[unit_place(a, t, r)] + (residual ? residual[place + at] : 0.0f);
         }
 }
 
@@ -85,15 +99,15 @@ V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, int fi
     activations a;
     const int32_t *weights = op->weights + first;
     prepare_activations(w, op, gain, weights, n, &a);
-    float *y = unit_scratch(w, a.n_tokens);
+    float *y = unit_scratch(w, &a);
     int total = 0, at, end;
-    for (int i = 0; i < n; i++) total += units(w, weights[2 * i]);
+    for (int i = 0; i < n; i++) total += units(w, weights[2 * i], &a);
     while (next_units(w, total, &at, &end))
         for (; at < end; at++) {
             int i = 0, unit = at;
-            for (; unit >= units(w, weights[2 * i]); i++) unit -= units(w, weights[2 * i]);
+            for (; unit >= units(w, weights[2 * i], &a); i++) unit -= units(w, weights[2 * i], &a);
             int n_rows = matmul_unit(w, weights[2 * i], weights[2 * i + 1], &a, unit, y);
-            store_unit(w, op->outputs[i], unit, n_rows, y, a.n_tokens, residual);
+            store_unit(w, op->outputs[i], unit, n_rows, y, &a, residual);
         }
 }
 
@@ -116,14 +130,16 @@ static void op_norm_gate_up(work *w, const op_record *op)
     activations a;
     const int32_t *weights = op->weights + 1;
     prepare_activations(w, op, weight_floats(w, op->weights[0]), weights, 2, &a);
-    float *gate = unit_scratch(w, a.n_tokens), *up = unit_scratch(w, a.n_tokens);
-    int total = units(w, weights[0]), unit, end;
+    float *gate = unit_scratch(w, &a), *up = unit_scratch(w, &a);
+    int total = units(w, weights[0], &a), unit, end;
     while (next_units(w, total, &unit, &end))
         for (; unit < end; unit++) {
             int n_rows = matmul_unit(w, weights[0], weights[1], &a, unit, gate);
             matmul_unit(w, weights[2], weights[3], &a, unit, up);
-            for (int i = 0; i < a.n_tokens * UNIT_ROWS; i += UNIT_ROWS)
-                vf_store(gate + i, vf_mul(vf_silu(vf_load(gate + i)), vf_load(up + i)));
-            store_unit(w, op->outputs[0], unit, n_rows, gate, a.n_tokens, NULL);
+            for (int i = 0; i < a.n_tokens * row_groups(n_rows) * GROUP_ROWS; i += GROUP_ROWS) {
+                vf x = vf_load(gate + i), active = op->gelu ? vf_gelu(x) : vf_silu(x);
+                vf_store(gate + i, vf_mul(active, vf_load(up + i)));
+            }
+            store_unit(w, op->outputs[0], unit, n_rows, gate, &a, NULL);
         }
 }

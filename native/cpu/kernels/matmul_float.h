@@ -34,7 +34,7 @@ V_INLINE void float_tile(load_function load, element_function element, int bytes
         }
     }
     for (int r = 0; r < n_rows; r++)
-        for (int t = 0; t < n_tokens; t++) y[t * UNIT_ROWS + r] = vf_sum(sum[r][t]);
+        for (int t = 0; t < n_tokens; t++) y[t * GROUP_ROWS + r] = vf_sum(sum[r][t]);
 }
 
 V_INLINE void float_unit(load_function load, element_function element, int bytes,
@@ -48,12 +48,13 @@ V_INLINE void float_unit(load_function load, element_function element, int bytes
             int row = r + i < n_rows ? r + i : n_rows - 1;
             rows[i] = (const char *)weight->data + (first_row + row) * weight->row_bytes;
         }
+        float *to = y + (size_t)(r / GROUP_ROWS * n) * GROUP_ROWS + r % GROUP_ROWS;
         int t = 0;
         for (; t + FLOAT_TOKENS <= n; t += FLOAT_TOKENS)
             float_tile(load, element, bytes, rows, FLOAT_ROWS, a->f32 + (size_t)t * (size_t)n_in,
-                       FLOAT_TOKENS, n_in, y + t * UNIT_ROWS + r);
+                       FLOAT_TOKENS, n_in, to + t * GROUP_ROWS);
         for (; t < n; t++)
             float_tile(load, element, bytes, rows, FLOAT_ROWS, a->f32 + (size_t)t * (size_t)n_in, 1,
-                       n_in, y + t * UNIT_ROWS + r);
+                       n_in, to + t * GROUP_ROWS);
     }
 }

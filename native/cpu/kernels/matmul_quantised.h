@@ -144,8 +144,8 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
     }
     for (int k = 0; k < n_tokens; k++) {
         vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, block, x.sums + k * (t.block / 16));
-        vf_store(y + k * UNIT_ROWS,
-                 add_block(t, block, total[k], mins, x.d[k], vf_load(y + k * UNIT_ROWS)));
+        vf_store(y + k * GROUP_ROWS,
+                 add_block(t, block, total[k], mins, x.d[k], vf_load(y + k * GROUP_ROWS)));
     }
 }
 
@@ -154,6 +154,9 @@ typedef struct {
     _Alignas(64) int16_t codes[128][32];
     _Alignas(64) int16_t mins[8][32];
 } block_tile;
+
+/* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
+#define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
 
 V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
@@ -177,57 +180,115 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
         for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
 }
 
-V_INLINE void tile_tokens(code_traits t, const block_tile *tile, packed_block block,
-                          block_activations x, int n_tokens, float *y)
+/* Adds one group's and token's sum over a block to y [16]. */
+V_INLINE void add_tile(code_traits t, const block_tile *tile, packed_block block,
+                       block_activations x, int k, vi dot, float *y)
 {
-    vi dot[V_TILE_TOKENS], mins[V_TILE_TOKENS];
-    for (int k = 0; k < n_tokens; k++) dot[k] = vi_zero();
+    const int16_t *sums = x.sums + t.block / 16 * k;
+    vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
+    if (t.mins == MINS_SUBTRACTED)
+        for (int i = 0; i < 8; i++)
+            mins = vi_dot(mins, vh_load(tile->mins[i]), vh_broadcast2(sums + 2 * i));
+    vf_store(y, add_block(t, block, dot, mins, x.d[k], vf_load(y)));
+}
+
+/* Unpacked blocks of one or two groups times n_tokens tokens, added to y [groups, all tokens, 16]: a
+ * pair of activations that was loaded is used for both. The sums have names of their own, since
+ * compilers do not keep arrays of this size in registers. */
+V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_block *blocks,
+                          int n_groups, block_activations x, int n_tokens, float *y,
+                          size_t group_stride)
+{
+#define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+    static_assert(V_TILE_TOKENS <= 12 && V_TILE_GROUPS <= 2, "names of the sums");
+#define BEGIN(k) vi first_##k = vi_zero(), second_##k = vi_zero();
+    EACH_TOKEN(BEGIN)
+#undef BEGIN
     for (int i = 0; i < t.block / 2; i++) {
-        vh w = vh_load(tile->codes[i]);
-        for (int k = 0; k < n_tokens; k++)
-            dot[k] = vi_dot(dot[k], w, vh_broadcast2(x.q + t.block * k + 2 * i));
+        vh w = vh_load(tiles[0].codes[i]), v = n_groups > 1 ? vh_load(tiles[1].codes[i]) : w;
+#define DOT(k)                                                                                     \
+    if (k < n_tokens) {                                                                            \
+        vh pair = vh_broadcast2(x.q + t.block * k + 2 * i);                                        \
+        first_##k = vi_dot(first_##k, w, pair);                                                    \
+        if (n_groups > 1) second_##k = vi_dot(second_##k, v, pair);                                \
     }
-    for (int k = 0; k < n_tokens; k++) {
-        const int16_t *sums = x.sums + t.block / 16 * k;
-        mins[k] = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
-        if (t.mins == MINS_SUBTRACTED)
-            for (int i = 0; i < 8; i++)
-                mins[k] = vi_dot(mins[k], vh_load(tile->mins[i]), vh_broadcast2(sums + 2 * i));
-        float *out = y + k * UNIT_ROWS;
-        vf_store(out, add_block(t, block, dot[k], mins[k], x.d[k], vf_load(out)));
+        EACH_TOKEN(DOT)
+#undef DOT
+    }
+    vi dot[2][12];
+#define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
+    EACH_TOKEN(KEEP)
+#undef KEEP
+    V_OPAQUE(dot);
+    for (int g = 0; g < n_groups; g++)
+        for (int k = 0; k < n_tokens; k++)
+            add_tile(t, &tiles[g], blocks[g], x, k, dot[g][k],
+                     y + (size_t)g * group_stride + k * GROUP_ROWS);
+#undef EACH_TOKEN
+}
+
+/* The activations of one block, from token k on. */
+V_INLINE block_activations block_of(const activations *a, code_traits t, int b, int k)
+{
+    const enum activation kind = t.block == 256 ? ACTIVATION_Q256 : ACTIVATION_Q32;
+    const size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)k;
+    return (block_activations){
+        a->quantised[kind].q + at * (size_t)t.block,
+        a->quantised[kind].d + at,
+        a->quantised[kind].sums + at * (size_t)(t.block / 16),
+    };
+}
+
+/* One block of a group and few tokens. */
+V_INLINE void few_tokens(code_traits t, packed_block block, const activations *a, int b, float *y)
+{
+    int k = 0;
+    for (; k + V_DOT_TOKENS <= a->n_tokens; k += V_DOT_TOKENS)
+        dot_block(t, block, block_of(a, t, b, k), V_DOT_TOKENS, y + k * GROUP_ROWS);
+    for (; k < a->n_tokens; k++)
+        dot_block(t, block, block_of(a, t, b, k), 1, y + k * GROUP_ROWS);
+}
+
+/* All blocks of n_groups groups and many tokens. */
+V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups,
+                          const activations *a, float *y)
+{
+    const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
+    for (int b = 0; b < n_blocks; b++) {
+        packed_block blocks[V_TILE_GROUPS];
+        block_tile tiles[V_TILE_GROUPS];
+        for (int g = 0; g < n_groups; g++) {
+            blocks[g] = block_at(t, groups + (size_t)g * group_bytes(t, n_blocks * t.block), n_blocks, b);
+            unpack_block(t, blocks[g], &tiles[g]);
+        }
+        /* what was unpacked is to be loaded where it is used: registers are for the sums */
+        V_OPAQUE(tiles);
+        int k = 0;
+#define TILE(n)                                                                                    \
+    for (; k + (n) <= a->n_tokens; k += (n))                                                       \
+        tile_tokens(t, tiles, blocks, n_groups, block_of(a, t, b, k), n, y + k * GROUP_ROWS, stride);
+        TILE(V_TILE_TOKENS)
+        if (V_TILE_TOKENS > 4) TILE(4)
+        TILE(1)
+#undef TILE
     }
 }
 
-/* y [n_tokens, UNIT_ROWS] of one group. */
+/* y [n_groups, n_tokens, GROUP_ROWS] of groups that follow each other. */
 V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const activations *a,
-                             int first_row, float *y)
+                             int first_row, int n_groups, float *y)
 {
-    const enum activation kind = t.block == 256 ? ACTIVATION_Q256 : ACTIVATION_Q32;
-    const int n = a->n_tokens, n_blocks = weight->n_in / t.block;
-    const uint8_t *group = (const uint8_t *)weight->data
-                           + (size_t)(first_row / GROUP_ROWS) * group_bytes(t, weight->n_in);
-    for (int k = 0; k < n; k++) vf_store(y + k * UNIT_ROWS, vf_zero());
-    for (int b = 0; b < n_blocks; b++) {
-        const packed_block block = block_at(t, group, n_blocks, b);
-        const size_t at = (size_t)b * (size_t)n;
-        block_activations x = {
-            a->quantised[kind].q + at * (size_t)t.block,
-            a->quantised[kind].d + at,
-            a->quantised[kind].sums + at * (size_t)(t.block / 16),
-        };
-#define FROM(k) ((block_activations){x.q + t.block * (k), x.d + (k), x.sums + t.block / 16 * (k)})
-        int k = 0;
-        if (n < V_TILE_TOKENS) {
-            for (; k + V_DOT_TOKENS <= n; k += V_DOT_TOKENS)
-                dot_block(t, block, FROM(k), V_DOT_TOKENS, y + k * UNIT_ROWS);
-            for (; k < n; k++) dot_block(t, block, FROM(k), 1, y + k * UNIT_ROWS);
-        } else {
-            block_tile tile;
-            unpack_block(t, block, &tile);
-            for (; k + V_TILE_TOKENS <= n; k += V_TILE_TOKENS)
-                tile_tokens(t, &tile, block, FROM(k), V_TILE_TOKENS, y + k * UNIT_ROWS);
-            for (; k < n; k++) tile_tokens(t, &tile, block, FROM(k), 1, y + k * UNIT_ROWS);
-        }
-#undef FROM
-    }
+    const int n_blocks = weight->n_in / t.block;
+    const size_t bytes = group_bytes(t, weight->n_in), stride = (size_t)a->n_tokens * GROUP_ROWS;
+    const uint8_t *groups = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
+    for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
+    if (a->n_tokens < V_TILE_TOKENS)
+        for (int g = 0; g < n_groups; g++)
+            for (int b = 0; b < n_blocks; b++)
+                few_tokens(t, block_at(t, groups + (size_t)g * bytes, n_blocks, b), a, b,
+                           y + (size_t)g * stride);
+    else if (n_groups == V_TILE_GROUPS)
+        many_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
+    else
+        many_tokens(t, groups, n_blocks, 1, a, y);
 }

@@ -8,6 +8,7 @@ typedef struct { __m256i a, b; } vi;
 typedef struct { __m256i a, b; } vh;
 
 #define V_TILE_TOKENS 4
+#define V_TILE_GROUPS 1
 #define V_DOT_TOKENS 2
 #define V_HEADS 2
 

@@ -11,7 +11,8 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __m512i vh;
 
-#define V_TILE_TOKENS 12 /* tokens that a micro-kernel keeps in registers: of unpacked blocks */
+#define V_TILE_TOKENS 12  /* tokens that a micro-kernel keeps in registers: of unpacked blocks */
+#define V_TILE_GROUPS 2   /* and groups of 16 rows beside each other */
 #define V_DOT_TOKENS 4   /* and of blocks that it unpacks on the way */
 #define V_HEADS 4        /* query heads whose sums with one page run side by side */
 
@@ -43,7 +44,7 @@ V_INLINE vf vf_round(vf a)
 {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-V_INLINE vf vf_pow2(vi n) /* 2^n, -126 <= n <= 127 */
+V_INLINE vf vf_pow2(vi n) /* 2^n, -126 <= n <= 127, and infinity for 128 */
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
@@ -104,7 +105,9 @@ V_INLINE vh vh_broadcast2(const int16_t *p) /* the two int16 at p, sixteen times
 V_INLINE vi vi_dot(vi acc, vh a, vh b) /* acc[i] + a[2i] b[2i] + a[2i+1] b[2i+1] */
 {
 #ifdef V_VNNI
-    return _mm512_dpwssd_epi32(acc, a, b);
+    /* not the intrinsic: with many sums gcc keeps each of them twice, once a type, and spills */
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+    return acc;
 #else
     return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
 #endif

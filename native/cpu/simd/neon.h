@@ -8,6 +8,7 @@ typedef struct { int32x4_t x[4]; } vi;
 typedef struct { int16x8_t x[4]; } vh;
 
 #define V_TILE_TOKENS 4
+#define V_TILE_GROUPS 1
 #define V_DOT_TOKENS 4
 #define V_HEADS 2
 

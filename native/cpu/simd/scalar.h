@@ -10,6 +10,7 @@ typedef struct { int16_t x[32]; } vh;
 
 #define V_SCALAR
 #define V_TILE_TOKENS 2
+#define V_TILE_GROUPS 1
 #define V_DOT_TOKENS 2
 #define V_HEADS 1
 

@@ -35,7 +35,7 @@ def open_device(name: str, threads: int | None = None) -> Device:
     except DeviceError as error:
         if name != "auto" or chosen == "cpu":
             raise
-        logger.warning("%s; the CPU is used instead", error)
+        logger.warning("%s; the CPU is used instead", str(error))
         return _open("cpu", threads)
 
 

@@ -144,7 +144,7 @@ class Device:
             try:
                 buffer = self._buffer(first, end - first, copy=False)
             except DeviceError as error:
-                logger.warning("%s: the weights are copied instead", error)
+                logger.warning("%s: the weights are copied instead", str(error))
                 buffer = self._buffer(first, end - first, copy=True)
             for weight in group:
                 self._places[weight] = buffer, weight.data.ctypes.data - first

@@ -133,6 +133,14 @@ def rms_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     return y
 
 
+def layer_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+    (x,) = p.inputs(op)
+    x = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.mean(x * x, axis=-1, keepdims=True)
+    y: Array = x / np.sqrt(variance + op.params["eps"]) * p.weight(op, 0).astype(np.float64)
+    return y if op.weights[1] is None else y + p.weight(op, 1)
+
+
 def matmul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     (x,) = p.inputs(op)
     weight = p.weight(op, 0).astype(np.float64)
@@ -201,6 +209,36 @@ def silu(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     return y
 
 
+def gelu(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+    """(1 + tanh y) / 2 as 1 / (1 + e^-2y), which keeps its digits where tanh y is near -1."""
+    (x,) = p.inputs(op)
+    y: Array = x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return y
+
+
+def sigmoid(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+    (x,) = p.inputs(op)
+    y: Array = 1 / (1 + np.exp(-x))
+    return y
+
+
+def tanh(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+    (x,) = p.inputs(op)
+    y: Array = np.tanh(x)
+    return y
+
+
+def relu(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+    (x,) = p.inputs(op)
+    y: Array = np.maximum(x, 0)
+    return y
+
+
+def scale(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+    (x,) = p.inputs(op)
+    return x * op.params["scale"]
+
+
 def mul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     a, b = p.inputs(op)
     return a * b
@@ -222,6 +260,7 @@ OPS = {
         embed,
         select,
         rms_norm,
+        layer_norm,
         matmul,
         rope_table,
         rope,
@@ -230,6 +269,11 @@ OPS = {
         softmax,
         attention_mix,
         silu,
+        gelu,
+        sigmoid,
+        tanh,
+        relu,
+        scale,
         mul,
         add,
     )

@@ -79,38 +79,43 @@ def _rope_kv_write(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
 
 
 def _norm_gate_up(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
-    """rms_norm, matmul, matmul, silu, mul -> norm_gate_up: the gated unit of a Llama block."""
-    if not _kinds(ops, "rms_norm", "matmul", "matmul", "silu", "mul"):
+    """rms_norm, matmul, matmul, silu or gelu, mul -> norm_gate_up: SwiGLU and GEGLU (Shazeer 2020,
+    arXiv:2002.05202)."""
+    if not any(_kinds(ops, "rms_norm", "matmul", "matmul", act, "mul") for act in ("silu", "gelu")):
         return None
-    norm, gate, up, silu, mul = ops[:5]
-    y, g, u, s = (op.outputs[0] for op in (norm, gate, up, silu))
-    fits = (
-        gate.inputs == (y,) and up.inputs == (y,) and silu.inputs == (g,) and mul.inputs == (s, u)
-    )
-    if not fits or uses[y] != 2 or any(uses[value] != 1 for value in (g, u, s)):
+    norm, gate, up, act, mul = ops[:5]
+    y, g, u, a = (op.outputs[0] for op in (norm, gate, up, act))
+    fits = gate.inputs == up.inputs == (y,) and act.inputs == (g,) and mul.inputs == (a, u)
+    if not fits or uses[y] != 2 or any(uses[value] != 1 for value in (g, u, a)):
         return None
     weights = (*norm.weights, *gate.weights, *up.weights)
+    params = {**norm.params, "gelu": int(act.kind == "gelu")}
     parts = _parts(ops[:5])
-    return Op("norm_gate_up", norm.inputs, mul.outputs, weights, norm.params, mul.layer, parts), 5
+    return Op("norm_gate_up", norm.inputs, mul.outputs, weights, params, mul.layer, parts), 5
 
 
 def _norm_matmul(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
-    """rms_norm and the up to three matmuls that read it -> norm_matmul."""
-    if not ops or ops[0].kind != "rms_norm":
+    """rms_norm and the up to three matmuls that read it -> norm_matmul. A select before them goes
+    into it: then the input has a row a token, and the outputs one a token whose logits are wanted.
+    """
+    first = 1 if _kinds(ops, "select") else 0
+    if not _kinds(ops[first:], "rms_norm"):
         return None
-    norm, y = ops[0], ops[0].outputs[0]
+    norm, y = ops[first], ops[first].outputs[0]
+    if first and (norm.inputs != ops[0].outputs or uses[ops[0].outputs[0]] > 1):
+        return None
     matmuls = []
-    for op in ops[1:4]:
+    for op in ops[first + 1 : first + 4]:
         if op.kind != "matmul" or op.inputs != (y,):
             break
         matmuls.append(op)
     if not matmuls or uses[y] != len(matmuls):
         return None
-    taken = 1 + len(matmuls)
+    taken = first + 1 + len(matmuls)
     weights = norm.weights + tuple(w for op in matmuls for w in op.weights)
     outputs = tuple(op.outputs[0] for op in matmuls)
     parts = _parts(ops[:taken])
-    return Op("norm_matmul", norm.inputs, outputs, weights, norm.params, norm.layer, parts), taken
+    return Op("norm_matmul", ops[0].inputs, outputs, weights, norm.params, norm.layer, parts), taken
 
 
 def _matmul_add(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:

@@ -151,6 +151,15 @@ class Recorder:
         self._same_width("rms_norm", name, x.width, gain.n_in)
         return self._record("rms_norm", name, x.shape, (x,), (gain,), params={"eps": eps})
 
+    def layer_norm(
+        self, name: str, x: Value, gain: Weight, bias: Weight | None, eps: float
+    ) -> Value:
+        """(x - mean) / sqrt(variance + eps) * gain [+ bias] (Ba et al. 2016, arXiv:1607.06450)."""
+        for vector in (gain, *([bias] if bias else [])):
+            self._dims("layer_norm", name, vector, 1)
+            self._same_width("layer_norm", name, x.width, vector.n_in)
+        return self._record("layer_norm", name, x.shape, (x,), (gain, bias), params={"eps": eps})
+
     def matmul(
         self,
         name: str,
@@ -216,6 +225,26 @@ class Recorder:
     def silu(self, name: str, x: Value) -> Value:
         """x / (1 + e^-x)."""
         return self._record("silu", name, x.shape, (x,))
+
+    def gelu(self, name: str, x: Value) -> Value:
+        """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is about x times the normal
+        distribution's integral (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+        return self._record("gelu", name, x.shape, (x,))
+
+    def sigmoid(self, name: str, x: Value) -> Value:
+        """1 / (1 + e^-x)."""
+        return self._record("sigmoid", name, x.shape, (x,))
+
+    def tanh(self, name: str, x: Value) -> Value:
+        return self._record("tanh", name, x.shape, (x,))
+
+    def relu(self, name: str, x: Value) -> Value:
+        """The larger of x and 0; a NaN stays one."""
+        return self._record("relu", name, x.shape, (x,))
+
+    def scale(self, name: str, x: Value, factor: float) -> Value:
+        """x times a number."""
+        return self._record("scale", name, x.shape, (x,), params={"scale": factor})
 
     def mul(self, name: str, a: Value, b: Value) -> Value:
         self._alike("mul", name, a, b)

@@ -34,7 +34,7 @@ static void fill(primitive_round *p)
         for (int j = 0; j < 2; j++) p->i[j][i] = (int32_t)random_u32();
         for (int j = 0; j < 3; j++) p->small[j][i] = (int32_t)random_u32() >> 19;
         p->halves[i] = (uint16_t)random_u32();
-        p->exponents[i] = random_below(254) - 126;
+        p->exponents[i] = random_below(255) - 126;
         p->table[i] = i == 0 ? 0 : (uint8_t)random_u32();
     }
     for (int i = 0; i < 32; i++) {

@@ -19,7 +19,7 @@ typedef struct {
     uint16_t halves[16];   /* any bits */
     int32_t i[2][16];      /* any bits */
     int32_t small[3][16];  /* |x| < 2^13, so that sums and products do not overflow */
-    int32_t exponents[16]; /* -126 to 127 */
+    int32_t exponents[16]; /* -126 to 128 */
     int16_t h[2][32];      /* any bits */
     int16_t codes[2][32];  /* |x| < 2^14, as in dot products */
     int16_t indices[32];   /* 0 to 15 */

@@ -58,7 +58,14 @@ static void run_floats(primitive_round *p)
     EMIT_F("vf_load_part", vf_load_part(p->f[0], 7));
     EMIT_F("vf_exp", vf_exp(a));
     EMIT_F("vf_exp, moderate", vf_exp(vf_mul(x, vf_set(0x1p-24f))));
-    EMIT_F("vf_silu", vf_silu(vf_mul(x, vf_set(0x1p-24f))));
+    EMIT_F("vf_silu", vf_silu(a));
+    EMIT_F("vf_silu, moderate", vf_silu(vf_mul(x, vf_set(0x1p-24f))));
+    EMIT_F("vf_sigmoid", vf_sigmoid(a));
+    EMIT_F("vf_sigmoid, moderate", vf_sigmoid(vf_mul(x, vf_set(0x1p-24f))));
+    EMIT_F("vf_tanh", vf_tanh(a));
+    EMIT_F("vf_tanh, moderate", vf_tanh(vf_mul(x, vf_set(0x1p-28f))));
+    EMIT_F("vf_gelu", vf_gelu(a));
+    EMIT_F("vf_gelu, moderate", vf_gelu(vf_mul(x, vf_set(0x1p-27f))));
     EMIT_FLOAT("vf_sum", vf_sum(x));
     EMIT_FLOAT("vf_maximum", vf_maximum(x));
     EMIT_FLOAT("v_f16", v_f16(p->halves[9]));

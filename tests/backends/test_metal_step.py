@@ -1,0 +1,231 @@
+"""What a step is on the Metal device: one command buffer, no allocation, as many dispatches and
+barriers as the plan says; and what happens when the GPU or its memory fails.
+
+All of it is read from the software device's log, so these tests skip on a real GPU.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from smelt import Engine
+from smelt.errors import DeviceError
+from smelt.plan import plan
+from softmetal_control import RECORD, Software
+from tiny_model import write_tiny_llama
+
+IDS = [1, 40, 50, 60]
+NO_EOG = {"logit_bias": {2: -100.0}}  # a random model says "end" at once now and then
+
+
+@pytest.fixture
+def software() -> Iterator[Software]:
+    software = Software()
+    software.reset()
+    software.on_fault(RECORD)
+    software.log(1)
+    yield software
+    gc.collect()
+    assert software.faults() == []
+    left = software.alive()
+    software.reset()
+    assert left == ""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = Path(tmp_path_factory.mktemp("metal")) / "m.gguf"
+    return write_tiny_llama(path, "q8_0", n_ctx=1024, d_model=64, d_ff=96)
+
+
+def engine(model: Path, **options: Any) -> Engine:
+    return Engine(model, device="metal", **options)
+
+
+def count(lines: list[str], event: str) -> int:
+    return sum(line.split()[0] == event for line in lines)
+
+
+def test_a_decode_step_is_one_command_buffer_and_allocates_nothing(
+    software: Software, model: Path
+) -> None:
+    with engine(model) as e:
+        stream = e.start(IDS, max_tokens=20, **NO_EOG)
+        for _ in range(3):
+            next(stream)
+        software.clear_log()
+        next(stream)
+        lines = software.log_lines()
+        stream.close()
+        del stream
+    planned = plan(model, device="metal").as_dict()
+    assert [line.split()[0] for line in lines if line.split()[0] in ("commit", "wait")] == [
+        "commit",
+        "wait",
+    ]
+    for event in ("buffer", "pipeline", "library", "function", "queue", "buffer_freed"):
+        assert count(lines, event) == 0, event
+    # the command buffer of the next step is encoded while this one runs
+    assert count(lines, "commands") == count(lines, "encoder") == 1
+    assert count(lines, "dispatch") == planned["dispatches"]
+    assert count(lines, "barrier") == planned["barriers"]
+
+
+def test_the_next_decode_step_is_encoded_ahead(software: Software, model: Path) -> None:
+    with engine(model) as e:
+        stream = e.start(IDS, max_tokens=40, **NO_EOG)
+        ahead = []
+        for _ in stream:
+            ahead.append(e._program.statistics()["encoded_ahead"])
+        del stream
+    # the prompt, the first decode step after it, and the step for which the cache needed more room
+    # are encoded when they come
+    assert sum(ahead[2:]) >= len(ahead) - 4
+
+
+def test_greedy_and_top_k_read_back_a_few_numbers(software: Software, model: Path) -> None:
+    with engine(model) as e, Engine(model, device="cpu") as other:
+        for options in ({}, {"temperature": 1.0, "top_k": 5, "seed": 3}):
+            software.clear_log()
+            wanted = other.generate(IDS, max_tokens=12, **options)
+            assert e.generate(IDS, max_tokens=12, **options).token_ids == wanted.token_ids
+            kernel = "top_k" if options else "argmax"
+            assert any(kernel in line for line in software.log_lines())
+        full = e.logits(IDS)
+        work = [(e.cache.begin(IDS, reuse=False), IDS, [3])]
+        top = e.step(work, e.cancellations, enough=7)[0]
+        e.cache.end(work[0][0])
+    best = np.argsort(-full[3], kind="stable")[:7]
+    assert top["id"].tolist() == best.tolist()
+    np.testing.assert_array_equal(top["logit"], full[3][best])
+
+
+def test_a_failing_gpu_is_an_error_that_names_the_op(software: Software, model: Path) -> None:
+    with engine(model) as e:
+        before = e.generate(IDS, max_tokens=4)
+        software.fail_kernel(b"rope_kv_write", 3)
+        with pytest.raises(DeviceError, match=r"rope_kv_write, layer 0"):
+            e.generate([1, 7, 8], max_tokens=4)
+        software.fail_kernel(None, 0)
+        assert e.generate(IDS, max_tokens=4).token_ids == before.token_ids
+
+
+def test_a_gpu_that_fails_once_is_an_error_and_goes_on(software: Software, model: Path) -> None:
+    with engine(model) as e:
+        before = e.generate(IDS, max_tokens=4)
+        software.fail_commands(1, 2, 5)
+        with pytest.raises(DeviceError, match="not again"):
+            e.generate([1, 7, 8], max_tokens=4)
+        assert e.generate(IDS, max_tokens=4).token_ids == before.token_ids
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_no_memory_for_the_cache_is_an_error_and_the_engine_goes_on(
+    software: Software, model: Path, grown: bool
+) -> None:
+    with engine(model, n_ctx=1024) as e:
+        if grown:
+            e.generate(IDS, max_tokens=4)
+        long = [1, *range(3, 300), *range(3, 300)]
+        software.limit("memory", e._device.native.info()["allocated_bytes"] + 1000)
+        with pytest.raises(DeviceError, match=r"KV cache.*n_ctx"):
+            e.generate(long, max_tokens=1)
+        software.limit("memory", 2**40)
+        assert len(e.generate(long, max_tokens=1).token_ids) == 1
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_no_memory_while_loading_leaves_nothing_behind(
+    software: Software, model: Path, nth: int
+) -> None:
+    software.fail_allocation(nth)
+    try:
+        engine(model).close()
+    except DeviceError as error:
+        assert "memory" in str(error) or "refuses" in str(error)
+    software.fail_allocation(0)
+
+
+def test_a_file_larger_than_a_buffer_is_split(software: Software, model: Path) -> None:
+    with engine(model, chunk_tokens=8) as e:
+        logits = e.logits(IDS)
+    biggest = 384 * 64 // 32 * 34  # the vocabulary's table
+    software.limit("buffer_length", biggest + 2 * 4096)
+    with engine(model, chunk_tokens=8) as e:
+        np.testing.assert_array_equal(e.logits(IDS), logits)
+        assert len({id(buffer) for buffer, _ in e._program._places}) > 2
+
+
+def test_a_tensor_larger_than_a_buffer_is_refused_by_name(software: Software, model: Path) -> None:
+    software.limit("buffer_length", 16384)
+    with pytest.raises(DeviceError, match=r"token_embd\.weight.*MiB"):
+        engine(model)
+
+
+def test_where_the_mapping_is_refused_the_weights_are_copied(
+    software: Software, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with engine(model) as e:
+        wanted = e.logits(IDS)
+    software.refuse_no_copy(1)
+    with engine(model) as e:
+        np.testing.assert_array_equal(e.logits(IDS), wanted)
+    assert "copied instead" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "message"),
+    [
+        ("set_present", 0, "no GPU"),
+        ("set_apple_family", 6, "family 7"),
+        ("set_metal3", 0, "macOS 13"),
+    ],
+)
+def test_gpus_that_cannot_do_it_are_refused(
+    software: Software, model: Path, control: str, value: int, message: str
+) -> None:
+    getattr(software, control)(value)
+    with pytest.raises(DeviceError, match=message):
+        engine(model)
+
+
+def test_without_residency_sets_pages_are_named_in_every_step(
+    software: Software, model: Path
+) -> None:
+    with engine(model) as e:
+        wanted = e.logits(IDS)
+    software.set_residency_sets(0)
+    with engine(model) as e:
+        software.clear_log()
+        np.testing.assert_array_equal(e.logits(IDS), wanted)
+        lines = software.log_lines()
+        assert count(lines, "use") == count(lines, "encoder") == 1
+
+
+def test_every_op_can_be_timed(software: Software, model: Path) -> None:
+    from test_step import step
+
+    with engine(model) as e:
+        e.generate(IDS, max_tokens=1)
+        seconds = e._program.profile(e.cache.pool, step(1))
+        assert seconds.shape == (len(e._program.program.ops),)
+        assert (seconds > 0).all()
+
+
+def test_a_capture_holds_the_first_steps(
+    software: Software, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "steps.gputrace"
+    monkeypatch.setenv("SMELT_METAL_CAPTURE", str(path))
+    with engine(model) as e:
+        e.generate(IDS, max_tokens=6, **NO_EOG)
+    assert path.exists()
+    software.set_capture(0)
+    with engine(model) as e, pytest.raises(DeviceError, match="METAL_CAPTURE_ENABLED"):
+        e.generate(IDS, max_tokens=1)
