@@ -1,11 +1,12 @@
-"""Products with up to three matrices, as matvec and matmul compute them: the dispatch, the reference
-in float64, and how far float32 arithmetic may be from it.
+"""Products with up to three matrices, as matvec and matmul compute them: the dispatch, the
+reference in float64, and how far float32 arithmetic may be from it.
 
-The bound. A kernel decodes a weight as w = scale q + addend, exactly but for two roundings, so every
-term of its sum may be wrong by 2 u m |x| with u = 2^-24 and m = |scale q| + |addend|, and by one u m |x|
-for each rounding of a sum that the term is in. With n of these the sum is within n u sum(m |x|), to first
-order; the test adds one to n for the rest. m is |w| in formats without minimum; in the others it is at
-most |w| + 2 |addend|, and the addend is what a weight decodes to when all codes are zero.
+The bound. A kernel decodes a weight as w = scale q + addend, exactly but for two roundings, so a
+term of its sum may be wrong by 2 u m |x| with u = 2^-24 and m = |scale q| + |addend|, and by one
+u m |x| for each rounding of a sum that the term is in. With n of these the sum is within
+n u sum(m |x|), to first order; the test adds a few to n for the rest. m is |w| in formats without
+minimum; in the others it is at most |w| + 2 |addend|, and the addend is what a weight decodes to
+when all codes are zero.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class Product:
         """Each output in float64, and how far it may be off if a sum's terms meet so many
         roundings in the kernel: [rows, n_out]."""
         x = self.x[list(self.rows)].astype(np.float64)
-        if self.gain is not None:  # half of the relative error of the sum of squares, and a few more
+        if self.gain is not None:  # half of the error of the sum of squares, and a few more
             roundings += roundings // 2 + 4
             x = x / np.sqrt((x * x).mean(axis=1, keepdims=True) + EPS) * self.gain
         results = []
@@ -188,7 +189,7 @@ class Product:
         """act(gate) up. The functions themselves are right to 16 roundings of their argument."""
         (g, g_error), (u, u_error) = gate, up
         if self.gate == "GATE_SILU":
-            value = g / (1 + np.exp(-g))
+            value = 0.5 * g * (1 + np.tanh(0.5 * g))
         else:
             value = 0.5 * g * (1 + np.tanh(np.sqrt(2 / np.pi) * (g + 0.044715 * g**3)))
         error = SLOPE * g_error + 16 * ULP * np.abs(g)
@@ -200,6 +201,43 @@ def rows(n: int, n_in: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng([seed, n, n_in])
     x: np.ndarray = rng.standard_normal((n, n_in)) * 2.0 ** rng.integers(-6, 7, (n, n_in))
     return x.astype(np.float32)
+
+
+def matrices(
+    formats: Sequence[str], outs: Sequence[int], n_in: int, has_bias: bool = False
+) -> list[Matrix]:
+    return [
+        Matrix(format, n_out, n_in, seed, has_bias)
+        for seed, (format, n_out) in enumerate(zip(formats, outs, strict=True))
+    ]
+
+
+@dataclass
+class Fused:
+    """A product with something fused to it, for any sizes."""
+
+    formats: Sequence[str]
+    norm: bool = False
+    bias: bool = False
+    residual: bool = False
+    gate: str = "GATE_NONE"
+    logit_rows: Sequence[int] = ()
+
+    def product(self, n_tokens: int, n_out: int, n_in: int) -> Product:
+        """The first matrix has n_out outputs, others a few more unless they are gate and up."""
+        more = 3 if self.gate == "GATE_NONE" else 0
+        outs = [n_out + more * i for i in range(len(self.formats))]
+        product = Product(
+            rows(n_tokens, n_in),
+            matrices(self.formats, outs, n_in, self.bias),
+            gate=self.gate,
+            logit_rows=self.logit_rows,
+        )
+        if self.norm:
+            product.gain = 1 + rows(1, n_in, seed=1)[0]
+        if self.residual:
+            product.residual = rows(len(product.rows), n_out, seed=2)
+        return product
 
 
 def check(
