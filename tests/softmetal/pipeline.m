@@ -23,6 +23,13 @@ static enum presence presence_of(const SoftFunction *f, int at)
     return msl_present(f->library->library, f->function, &f->constants, at) == 1 ? PRESENT : ABSENT;
 }
 
+/* Apple's GPUs want offsets in the data type's alignment, and in the constant space in 4 bytes at
+ * least (Metal feature set tables, "Minimum constant buffer offset alignment"). */
+static uint8_t offset_alignment(const msl_argument *a)
+{
+    return (uint8_t)(a->kind == MSL_CONSTANT && a->alignment < 4 ? 4 : a->alignment);
+}
+
 static void list_arguments(soft_kernel *k)
 {
     const msl_function *f = k->function->function;
@@ -30,11 +37,10 @@ static void list_arguments(soft_kernel *k)
         const msl_argument *a = &f->arguments[i];
         const enum presence presence = presence_of(k->function, i);
         if (presence == ABSENT) continue;
-        size_t natural = a->element_bytes & -a->element_bytes; /* its alignment is a divisor */
         k->arguments[k->n_arguments++] = (kernel_argument){
             .index = (uint8_t)a->index,
             .kind = (uint8_t)a->kind,
-            .alignment = (uint8_t)(a->kind == MSL_CONSTANT ? 4 : natural < 4 ? natural : 4),
+            .alignment = offset_alignment(a),
             .is_writable = a->writable != 0,
             .may_be_absent = presence == UNKNOWN,
             .least = a->element_bytes,

@@ -14,6 +14,8 @@ typedef struct {
     uint64_t seed;
     int fail_allocation, fail_residency_set, refuse_no_copy;
     int fail_commands, failure_code, failure_dispatches;
+    char failing_kernel[64]; /* or empty */
+    int kernel_failure_code;
 } soft_settings;
 
 extern soft_settings soft_set;

@@ -83,3 +83,9 @@ void softmetal_fail_commands(int n, int code, int dispatches)
     soft_set.failure_dispatches = dispatches;
     soft_set.fail_commands = n;
 }
+
+void softmetal_fail_kernel(const char *name, int code)
+{
+    snprintf(soft_set.failing_kernel, sizeof soft_set.failing_kernel, "%s", name ? name : "");
+    soft_set.kernel_failure_code = code;
+}

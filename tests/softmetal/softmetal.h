@@ -55,6 +55,8 @@ SOFTMETAL_API void softmetal_refuse_no_copy(int refuse);
 /* The n-th command buffer committed from now fails with this MTLCommandBufferError when `dispatches`
  * of its dispatches have run. */
 SOFTMETAL_API void softmetal_fail_commands(int n, int code, int dispatches);
+/* Every command buffer fails where it comes to a dispatch of this kernel; NULL takes it back. */
+SOFTMETAL_API void softmetal_fail_kernel(const char *name, int code);
 
 /* Objects that are alive, by class (SoftBuffer, MTLCompileOptions, ...), or all of them for NULL. */
 SOFTMETAL_API int softmetal_live(const char *class_name);

@@ -67,6 +67,14 @@ def test_failing_at_the_end() -> None:
     assert report.number("result") == 5
 
 
+def test_failing_kernel() -> None:
+    """One that is not dispatched, one that is, and none."""
+    report = run_clean("failing_kernel")
+    assert report.said["status"] == ["4", "5", "4"]
+    assert report.text("error") == "1 planned by softmetal_fail_kernel"
+    assert report.numbers("result") == [5, 5, 10]
+
+
 def test_kernels_off() -> None:
     report = run_clean("kernels_off")
     assert (report.text("status"), report.number("result")) == ("4", 0.0)

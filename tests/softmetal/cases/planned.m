@@ -126,6 +126,17 @@ CASE(failing_after_all)
     say("result", at(y, 0));
 }
 
+CASE(failing_kernel)
+{
+    id<MTLBuffer> y = floats(32, 0.0f);
+    const char *const names[] = {"twice", "plus_one", NULL};
+    for (int i = 0; i < 3; i++) {
+        softmetal_fail_kernel(names[i], MTLCommandBufferErrorInternal);
+        run_chain(y);
+        say("result", at(y, 0));
+    }
+}
+
 CASE(kernels_off)
 {
     id<MTLBuffer> y = floats(32, 0.0f);
