@@ -73,7 +73,7 @@ class BuildExtensions(build_ext):
 extensions = [
     extension("_gguf", "native/gguf/*.c"),
     extension("_quant", "native/formats/*.c"),
-    extension("_cpu", "native/cpu/**/*.c", "native/formats/*.c"),
+    extension("_cpu", "native/*.c", "native/cpu/**/*.c", "native/formats/*.c"),
 ]
 if setup_metal.is_wanted():
     extensions.append(setup_metal.extension(STABLE_ABI, FLAGS))

@@ -1,7 +1,7 @@
 /* What the kernels read weights through: for every format of the registry a `reader_<name>`, made of
  * the functions in native/formats/<name>.h (packing_metal.h says what these are).
  *
- *   level        half4, or float4 of a float format: four codes as numbers
+ *   level4       half4, or float4 of a float format: four codes as numbers
  *   BLOCK        weights a block, RUN of which have one scale; float formats have blocks of one
  *                weight and runs of four
  *   LANE_RUNS    runs that one lane reads together, RUN_STRIDE runs apart
@@ -51,7 +51,7 @@ static inline void levels_of(uint4 words, uint at, uint bits, int offset,
 
 #define READER_BLOCK(name, block_weights)                                                          \
     struct reader_##name {                                                                         \
-        typedef half4 level;                                                                       \
+        typedef half4 level4;                                                                      \
         enum {                                                                                     \
             BLOCK = block_weights,                                                                 \
             RUN = 16,                                                                              \
@@ -87,7 +87,7 @@ static inline void levels_of(uint4 words, uint at, uint bits, int offset,
 #define READER_32(name) READER_BLOCK(name, 32)
 #define READER_1(name)                                                                             \
     struct reader_##name {                                                                         \
-        typedef float4 level;                                                                      \
+        typedef float4 level4;                                                                     \
         enum { BLOCK = 1, RUN = 4, LANE_RUNS = 1, RUN_STRIDE = 1 };                                \
         enum { HAS_SCALE = 0, HAS_ADDEND = 0, HAS_TABLE = 0 };                                     \
         static void levels(device const uint8_t *row, uint run, threadgroup const half *,          \
@@ -118,7 +118,7 @@ static inline void decode_run(device const uint8_t *row, uint run, uint n,
                             first + 2 < n ? F::element(row, first + 2) : 0.0f, 0.0f);
         return;
     }
-    typename F::level levels[F::RUN / 4];
+    typename F::level4 levels[F::RUN / 4];
     F::levels(row, run, table, levels);
     const float2 scale = F::scale(row, run);
     UNROLL

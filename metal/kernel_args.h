@@ -66,7 +66,8 @@ enum {
     MATVEC_MAX_TOKENS = 8, /* more rows than these go to matmul */
     MATMUL_THREADS = 128,  /* matmul: 4 simdgroups on a tile of */
     MATMUL_OUTS = 64,      /*   64 outputs */
-    MATMUL_TOKENS = 32,    /*   and 32 rows */
+    MATMUL_TOKENS = 32,    /*   and 32 rows, */
+    MATMUL_GATE_OUTS = 32, /*   or, with a gate, 32 outputs of gate and up each */
     PAGE_POSITIONS = 32,   /* positions a page of the KV cache holds: backends/base.py */
     ATTENTION_THREADS = 128,
     ATTENTION_MAX_HEADS = 8, /* query heads of one KV head that share a reading of the pages */
@@ -110,7 +111,8 @@ typedef struct {
 
 /* matvec and matmul: up to three matrices that read the same rows. Threadgroups along x:
  * [0, end[0]) work on the first matrix, [end[0], end[1]) on the second, and so on. With a gate the
- * first two are gate and up, of equal shape, and end[0] is all there is. */
+ * first two are gate and up, of equal shape, and end[0] is all there is: in matmul, groups of
+ * MATMUL_GATE_OUTS outputs. */
 typedef struct {
     int32_t n_in;
     int32_t rows;

@@ -35,7 +35,7 @@ constant bool HAS_OUTPUT_2 = HAS_MATRIX_2 && GATE == GATE_NONE;
               HAS_BIAS_1 ? b1 : x, HAS_BIAS_2 ? b2 : x, y0, HAS_OUTPUT_1 ? y1 : y0,                \
               HAS_OUTPUT_2 ? y2 : y0)
 
-struct matrix {
+struct weight_matrix {
     int format;
     uint n_out;
     uint row_bytes;
@@ -50,13 +50,13 @@ template <typename T> static inline T pick(int i, T first, T second, T third)
     return i == 0 ? first : i == 1 ? second : third;
 }
 
-static inline matrix matrix_at(int i, constant matmul_args &args, device const uint8_t *w0,
-                               device const uint8_t *w1, device const uint8_t *w2,
-                               device const float *b0, device const float *b1,
-                               device const float *b2, device float *y0, device float *y1,
-                               device float *y2)
+static inline weight_matrix matrix_at(int i, constant matmul_args &args, device const uint8_t *w0,
+                                      device const uint8_t *w1, device const uint8_t *w2,
+                                      device const float *b0, device const float *b1,
+                                      device const float *b2, device float *y0, device float *y1,
+                                      device float *y2)
 {
-    matrix m;
+    weight_matrix m;
     m.format = pick(i, FORMAT_0, FORMAT_1, FORMAT_2);
     m.n_out = (uint)args.n_out[i];
     m.row_bytes = (uint)args.row_bytes[i];
@@ -84,7 +84,7 @@ static inline uint rows_of(constant step_args &step, constant matmul_args &args)
 
 /* Whether code for a format belongs into this pipeline. The format of a threadgroup's matrix is only known
  * as it runs; those that none of the matrices has are gone when the constants are put in. */
-static inline bool is_used(int format)
+template <int format> static inline bool is_used()
 {
     return FORMAT_0 == format || (HAS_MATRIX_1 && FORMAT_1 == format)
            || (HAS_MATRIX_2 && FORMAT_2 == format);
@@ -93,7 +93,7 @@ static inline bool is_used(int format)
 static inline bool uses_table()
 {
 #define FORMAT(name, NAME, gguf_type, block_weights, block_bytes)                                  \
-    if (reader_##name::HAS_TABLE && is_used(FORMAT_##NAME)) return true;
+    if (reader_##name::HAS_TABLE && is_used<FORMAT_##NAME>()) return true;
 #include "../native/formats.def"
     return false;
 }

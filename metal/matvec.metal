@@ -48,7 +48,7 @@ static inline void matvec_run(const thread matvec_operands<T> &in, uint run,
                               threadgroup const half *table, thread matvec_sums<T> &sums)
 {
 #pragma STDC FP_CONTRACT OFF /* fused is what says fma, for every T */
-    typename F::level levels[MATVEC_ROWS][F::RUN / 4];
+    typename F::level4 levels[MATVEC_ROWS][F::RUN / 4];
     float2 scales[MATVEC_ROWS];
     UNROLL
     for (int r = 0; r < MATVEC_ROWS; r++) {
@@ -128,7 +128,7 @@ static inline void matvec_lane(const thread matvec_operands<T> &in, uint lane,
 
 /* W x of this lane's own row and token: MATVEC_ROWS outputs from `first` on, T tokens. */
 template <int T>
-static inline float matvec_product(matrix m, uint first, thread matvec_operands<T> &in, float eps,
+static inline float matvec_product(weight_matrix m, uint first, thread matvec_operands<T> &in, float eps,
                                    uint lane, threadgroup const half *table)
 {
     UNROLL
@@ -138,7 +138,7 @@ static inline float matvec_product(matrix m, uint first, thread matvec_operands<
     switch (m.format) {
 #define FORMAT(name, NAME, gguf_type, block_weights, block_bytes)                                  \
     case FORMAT_##NAME:                                                                            \
-        if (is_used(FORMAT_##NAME)) matvec_lane<reader_##name, T>(in, lane, table, sums);          \
+        if (is_used<FORMAT_##NAME>()) matvec_lane<reader_##name, T>(in, lane, table, sums);          \
         break;
 #include "../native/formats.def"
     }
@@ -160,7 +160,7 @@ static inline float matvec_product(matrix m, uint first, thread matvec_operands<
 
 /* The same with bias and gate. `up` is looked at if there is a gate. */
 template <int T>
-static inline float matvec_output(matrix m, matrix up, uint first, constant step_args &step,
+static inline float matvec_output(weight_matrix m, weight_matrix up, uint first, constant step_args &step,
                                   device const int32_t *data, constant matmul_args &args,
                                   device const float *x, device const float *gain, uint lane,
                                   threadgroup const half *table)
@@ -176,7 +176,7 @@ static inline float matvec_output(matrix m, matrix up, uint first, constant step
     float y = 0.0f;
     _Pragma("clang loop unroll(disable)")
     for (int pass = 0; pass < (GATE == GATE_NONE ? 1 : 2); pass++) {
-        const matrix one = pass == 0 ? m : up;
+        const weight_matrix one = pass == 0 ? m : up;
         float product = matvec_product<T>(one, first, in, args.eps, lane, table);
         if (one.has_bias) product += one.bias[row];
         y = pass == 0 ? product : gated(y, product);
@@ -189,17 +189,17 @@ static inline float matvec_output(matrix m, matrix up, uint first, constant step
     device const float *gain [[buffer(MATRIX_GAIN), function_constant(HAS_NORM)]],
     uint group [[threadgroup_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]])
+    uint simdgroup_index [[simdgroup_index_in_threadgroup]])
 {
     threadgroup half table[TABLE_LEVELS];
     if (uses_table()) {
-        fill_table(table, SIMD_WIDTH * simdgroup + lane);
+        fill_table(table, SIMD_WIDTH * simdgroup_index + lane);
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
     uint first_group;
     const int i = matrix_of_group(args, group, first_group);
-    const matrix m = MATRIX(i), up = MATRIX(1);
-    const uint first = ((group - first_group) * MATVEC_SIMDGROUPS + simdgroup) * MATVEC_ROWS;
+    const weight_matrix m = MATRIX(i), up = MATRIX(1);
+    const uint first = ((group - first_group) * MATVEC_SIMDGROUPS + simdgroup_index) * MATVEC_ROWS;
     if (first >= m.n_out) return;
 
     device const float *g = HAS_NORM ? gain : x;

@@ -1,15 +1,45 @@
 /* Checks of programs and steps, so that kernels can follow every index without looking. */
 #include "checks.h"
 
-static int within(int index, int count) { return index >= -1 && index < count; }
+static const struct {
+    const char *inputs, *outputs, *weights; /* the words of ops.def */
+} operands[OP_COUNT] = {
+#define OP(name, inputs, outputs, weights) {inputs, outputs, weights},
+#include "ops.def"
+};
+
+/* Indices [n] into a table of `count`, each absent or there as its word wants it. */
+static int indices_are_sound(const char *words, const int32_t *indices, int n, int count)
+{
+    for (int i = 0; i < n; i++) {
+        const int may_be_there = *words != 0, must_be_there = may_be_there && *words != '[';
+        if (indices[i] < -1 || indices[i] >= count) return 0;
+        if (indices[i] < 0 ? must_be_there : !may_be_there) return 0;
+        while (*words && *words != ' ') words++;
+        while (*words == ' ') words++;
+    }
+    return 1;
+}
+
+/* norm_matmul has as many outputs as matrices, none left out between them, and no other biases. */
+static int matrices_are_sound(const op_record *op)
+{
+    for (int i = 0; i < RECORD_OUTPUTS; i++) {
+        const int is_there = op->outputs[i] >= 0;
+        const int has_matrix = op->weights[1 + 2 * i] >= 0, has_bias = op->weights[2 + 2 * i] >= 0;
+        if (has_matrix != is_there || has_bias > has_matrix) return 0;
+        if (i && is_there && op->outputs[i - 1] < 0) return 0;
+    }
+    return 1;
+}
 
 static int record_is_sound(const program_tables *t, const op_record *op)
 {
-    int sound = op->op >= 0 && op->op < OP_COUNT;
-    for (int i = 0; i < RECORD_INPUTS; i++) sound &= within(op->inputs[i], t->n_values);
-    for (int i = 0; i < RECORD_OUTPUTS; i++) sound &= within(op->outputs[i], t->n_values);
-    for (int i = 0; i < RECORD_WEIGHTS; i++) sound &= within(op->weights[i], t->n_weights);
-    return sound;
+    if (op->op < 0 || op->op >= OP_COUNT) return 0;
+    return indices_are_sound(operands[op->op].inputs, op->inputs, RECORD_INPUTS, t->n_values)
+           && indices_are_sound(operands[op->op].outputs, op->outputs, RECORD_OUTPUTS, t->n_values)
+           && indices_are_sound(operands[op->op].weights, op->weights, RECORD_WEIGHTS, t->n_weights)
+           && (op->op != OP_norm_matmul || matrices_are_sound(op));
 }
 
 int program_check(const program_tables *t)

@@ -25,7 +25,8 @@ enum step_status {
     STEP_FORKED,      /* the threads did not survive a fork */
 };
 
-/* The first op whose record points outside its tables, or -1. */
+/* The first op whose record points outside its tables, lacks an operand that ops.def names or has
+ * one that it does not; or -1. */
 int program_check(const program_tables *tables);
 
 /* Whether a step fits a program and a pool of n_pages pages: STEP_OK or one of STEP_BAD_TOKEN,

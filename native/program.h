@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum op {
-#define OP(name) OP_##name,
+#define OP(name, ...) OP_##name,
 #include "ops.def"
     OP_COUNT
 };

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from small_engine import SMALL, prompt_ids, same
+from small_engine import N_CTX, prompt_ids, same
 from smelt import Engine
 from smelt.backends.base import PAGE_TOKENS
 from smelt.completion import Completion
-from tiny_model import BOS, write_tiny_llama
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny.gguf", **SMALL)
-
-
-@pytest.fixture(scope="module")
-def engine(path: Path) -> Iterator[Engine]:
-    with Engine(path, threads=2) as engine:
-        yield engine
-
-
-@pytest.fixture
-def fresh(path: Path) -> Iterator[Engine]:
-    with Engine(path, threads=1) as engine:
-        yield engine
-
+from tiny_model import BOS
 
 # --- what must not matter
 
@@ -181,3 +162,11 @@ def test_a_closed_stream(fresh: Engine) -> None:
     c = stream.completion()
     assert (c.text, len(c.token_ids), c.finish_reason) == (text, 2, "")
     assert fresh.cache._active == []
+
+
+def test_a_context_that_is_used_up_again_and_again(path: Path) -> None:
+    """Memory stays within what one context and the running sequences need."""
+    with Engine(path, threads=2) as engine:
+        for seed in range(12):
+            engine.generate([prompt_ids(100, seed), prompt_ids(N_CTX, seed + 50)], 4)
+        assert engine.cache.n_pages <= 2 * engine.cache.max_pages

@@ -14,44 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from small_config import Shapes, metadata_of, shapes_of
 from smelt.config import Config, RopeScaling, infer_config
 from smelt.errors import ModelFormatError, SmeltError, UnsupportedModelError
-
-Shapes = dict[str, tuple[int, ...]]
-
-
-def shapes_of(
-    *,
-    d_model: int = 64,
-    n_layers: int = 2,
-    q_dim: int = 64,
-    kv_dim: int = 32,
-    d_ff: int = 160,
-    n_vocab: int = 300,
-    tied: bool = False,
-) -> Shapes:
-    shapes: Shapes = {"token_embd.weight": (n_vocab, d_model), "output_norm.weight": (d_model,)}
-    if not tied:
-        shapes["output.weight"] = (n_vocab, d_model)
-    for layer in range(n_layers):
-        prefix = f"blk.{layer}."
-        shapes[f"{prefix}attn_norm.weight"] = (d_model,)
-        shapes[f"{prefix}attn_q.weight"] = (q_dim, d_model)
-        shapes[f"{prefix}attn_k.weight"] = (kv_dim, d_model)
-        shapes[f"{prefix}attn_v.weight"] = (kv_dim, d_model)
-        shapes[f"{prefix}attn_output.weight"] = (d_model, q_dim)
-        shapes[f"{prefix}ffn_norm.weight"] = (d_model,)
-        shapes[f"{prefix}ffn_gate.weight"] = (d_ff, d_model)
-        shapes[f"{prefix}ffn_up.weight"] = (d_ff, d_model)
-        shapes[f"{prefix}ffn_down.weight"] = (d_model, d_ff)
-    return shapes
-
-
-def metadata_of(**values: Any) -> dict[str, Any]:
-    """Only what the shapes cannot say, and `values`: "rope__freq_base" is llama.rope.freq_base."""
-    keys = {f"llama.{name.replace('__', '.')}": value for name, value in values.items()}
-    return {"general.architecture": "llama", "llama.attention.head_count": 4} | keys
-
 
 # every key whose value the shapes decide: what shapes_of() says, and the tensor that says it
 INFERRED = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +25,6 @@ from smelt.gguf_file import GGUFFile
 from tiny_model import BOS, EOS, write_tiny_llama
 
 PROMPTS = ["Once upon a time", "the", "and he said that it was in the end", "é ∑ 🙂", " ", "</s>"]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny.gguf", **SMALL)
-
-
-@pytest.fixture(scope="module")
-def engine(path: Path) -> Iterator[Engine]:
-    with Engine(path, threads=2) as engine:
-        yield engine
-
-
-@pytest.fixture
-def fresh(path: Path) -> Iterator[Engine]:
-    with Engine(path, threads=1) as engine:
-        yield engine
 
 
 # --- one prompt

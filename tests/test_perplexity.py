@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,6 @@ from smelt.perplexity import chunk_losses, summarise
 from tiny_model import BOS, write_tiny_llama
 
 TEXT = "Once upon a time there was the end of it, and that is as it was in the and of you. " * 9
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny.gguf", **SMALL)
-
-
-@pytest.fixture(scope="module")
-def engine(path: Path) -> Iterator[Engine]:
-    with Engine(path, threads=2) as engine:
-        yield engine
 
 
 def slow(engine: Engine, text: str, n_ctx: int, bos: int | None = BOS) -> list[float]:

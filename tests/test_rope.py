@@ -17,29 +17,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from small_config import make_config, metadata_of, shapes_of
 from smelt.config import Config, RopeScaling, infer_config
 from smelt.errors import SmeltError
 from smelt.graph.ops import Weight
 from smelt.rope import rotary_frequencies
 
-PLAIN = Config(
-    architecture="llama",
-    name="",
-    n_layers=1,
-    n_vocab=8,
-    n_ctx=4096,
-    d_model=64,
-    d_ff=64,
-    n_heads=1,
-    n_kv_heads=1,
-    head_dim=64,
-    tied=True,
-    norm_eps=1e-5,
-    rotary_dim=64,
-    rope_base=10000.0,
-    rope_scaling=RopeScaling(),
-    rope_factors=False,
-)
+PLAIN = make_config(head_dim=64, n_ctx=4096)
 POSITIONS = [0, 1, 2, 31, 1000, 4095, 131071]
 
 
@@ -189,22 +173,13 @@ def test_yarn_as_the_paper_has_it() -> None:
 # --- a whole file, as llama.cpp reads it
 
 
-def metadata_of(values: dict[str, Any]) -> dict[str, Any]:
-    scaling = {f"llama.rope.{key}": value for key, value in values.items()}
-    return {
-        "general.architecture": "llama",
-        "llama.attention.head_count": 1,
-        "llama.context_length": 8192,
-        "llama.rope.freq_base": 500000.0,
-    } | scaling
+SHAPES = shapes_of(kv_dim=64, n_layers=1)
 
 
-SHAPES = {
-    "token_embd.weight": (8, 64),
-    "blk.0.attn_q.weight": (64, 64),
-    "blk.0.attn_k.weight": (64, 64),
-    "blk.0.ffn_up.weight": (64, 64),
-}
+def rope_metadata(values: dict[str, Any]) -> dict[str, Any]:
+    """Of a file with one head, whose rope keys say `values`."""
+    fixed = metadata_of(attention__head_count=1, context_length=8192, rope__freq_base=500000.0)
+    return fixed | {f"llama.rope.{key}": value for key, value in values.items()}
 
 
 def llama_cpp_arguments(values: dict[str, Any]) -> dict[str, Any]:
@@ -256,7 +231,7 @@ def llama_cpp_arguments(values: dict[str, Any]) -> dict[str, Any]:
     ids=lambda values: ",".join(f"{key}={value}" for key, value in values.items()) or "silent",
 )
 def test_as_llama_cpp_reads_the_file(values: dict[str, Any]) -> None:
-    config = infer_config(metadata_of(values), SHAPES)
+    config = infer_config(rope_metadata(values), SHAPES)
     assert_same(config, None, **llama_cpp_arguments(values))
 
 
@@ -283,7 +258,7 @@ def test_as_llama_cpp_reads_the_file(values: dict[str, Any]) -> None:
 def test_hostile_scaling(base: float, values: dict[str, Any]) -> None:
     """Whatever a file says: finite frequencies, or an error of ours."""
     try:
-        config = infer_config(metadata_of(values | {"freq_base": base}), SHAPES)
+        config = infer_config(rope_metadata(values | {"freq_base": base}), SHAPES)
         with np.errstate(all="ignore"):
             inv_freq, scale = rotary_frequencies(config)
     except SmeltError:

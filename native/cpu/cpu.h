@@ -2,20 +2,9 @@
 #ifndef SMELT_CPU_H
 #define SMELT_CPU_H
 
-#include "program.h"
+#include "checks.h"
 
 enum { KV_F16, KV_F32 };
-enum { PAGE_TOKENS = 32 }; /* tokens a page of the KV cache holds */
-
-enum step_status {
-    STEP_OK,
-    STEP_CANCELLED,
-    STEP_INTERRUPTED, /* poll returned non-zero: a Python exception is set */
-    STEP_BAD_TOKEN,   /* a token id outside the vocabulary */
-    STEP_BAD_PLACE,   /* a position, sequence, page or row outside its table */
-    STEP_TOO_LARGE,   /* more tokens or logits than the program was planned for */
-    STEP_FORKED,      /* the threads did not survive a fork */
-};
 
 typedef struct cpu_device cpu_device;
 typedef struct cpu_program cpu_program;
@@ -35,15 +24,6 @@ void cpu_device_destroy(cpu_device *device);
  * -1 for a format that is not packed. */
 size_t cpu_packed_bytes(int format, int n_out, int n_in);
 int cpu_pack(cpu_device *device, const weight_record *from, void *to);
-
-typedef struct {
-    const op_record *ops;
-    const value_record *values;
-    const weight_record *weights;
-    int n_ops, n_values, n_weights;
-    int max_tokens, max_logits;
-    int64_t arena_bytes;
-} program_tables;
 
 /* Copies the tables. NULL: out of memory, or *bad_op is the first record a kernel cannot run. */
 cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op);

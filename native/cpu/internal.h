@@ -15,7 +15,7 @@ thread_pool *cpu_device_pool(cpu_device *device);
 
 /* Activations for a matmul, in the forms its weights' formats ask for.
  * A quantised row is cut into blocks of 32 or 256; x = d * q with |q| <= 2047, so that the
- * dot product with a block of any format fits an int32 exactly (see docs/kernels.md).
+ * dot product with a block of any format fits an int32 exactly (see docs/design.md).
  */
 enum activation { ACTIVATION_F32, ACTIVATION_Q32, ACTIVATION_Q256, ACTIVATION_KINDS };
 enum { ACTIVATION_MAX = 2047 };
@@ -106,11 +106,7 @@ typedef struct {
 } kernel_table;
 
 struct cpu_program {
-    op_record *ops;
-    value_record *values;
-    weight_record *weights;
-    int n_ops, n_values, n_weights;
-    int max_tokens, max_logits;
+    program_tables tables;      /* its own copies */
     char *arena;
     char *shared_scratch;       /* activations of the op that runs */
     char *thread_scratch;       /* [n_threads, thread_scratch_bytes] */
@@ -119,28 +115,33 @@ struct cpu_program {
     token_run *runs;            /* [max_tokens] */
 };
 
-static inline int value_rows(const work *w, int value)
+static inline const value_record *value_of(const work *w, int value)
 {
-    return w->program->values[value].rows == ROWS_LOGITS ? w->step->n_logits : w->step->n_tokens;
+    return &w->program->tables.values[value];
 }
 
-/* The tokens whose rows of its input an op takes for those of its output; NULL where that is all. */
+static inline int value_rows(const work *w, int value)
+{
+    return value_of(w, value)->rows == ROWS_LOGITS ? w->step->n_logits : w->step->n_tokens;
+}
+
+/* The tokens whose rows of its input an op takes, where its output has only these; else NULL. */
 static inline const int32_t *selected_rows(const work *w, const op_record *op)
 {
-    const value_record *values = w->program->values;
-    return values[op->inputs[0]].rows == values[op->outputs[0]].rows ? NULL : w->step->logit_rows;
+    int32_t from = value_of(w, op->inputs[0])->rows, to = value_of(w, op->outputs[0])->rows;
+    return from == ROWS_TOKENS && to == ROWS_LOGITS ? w->step->logit_rows : NULL;
 }
 
 static inline float *value_data(const work *w, int value)
 {
-    int64_t offset = w->program->values[value].offset;
+    int64_t offset = value_of(w, value)->offset;
     if (offset == VALUE_IS_LOGITS) return w->step->logits;
     return (float *)(w->program->arena + offset);
 }
 
 static inline int value_width(const work *w, int value)
 {
-    return w->program->values[value].width;
+    return value_of(w, value)->width;
 }
 
 /* The rows [*first, *end) of n that a thread takes where every row costs the same. */

@@ -52,26 +52,22 @@ void cpu_device_destroy(cpu_device *device)
 
 thread_pool *cpu_device_pool(cpu_device *device) { return device->pool; }
 
-static int within(int index, int count) { return index >= -1 && index < count; }
-
-/* Every index of a record within its table: what a kernel follows without looking. */
-static int record_is_sound(const program_tables *t, const op_record *op)
-{
-    int sound = op->op >= 0 && op->op < OP_COUNT;
-    for (int i = 0; i < RECORD_INPUTS; i++) sound &= within(op->inputs[i], t->n_values);
-    for (int i = 0; i < RECORD_OUTPUTS; i++) sound &= within(op->outputs[i], t->n_values);
-    for (int i = 0; i < RECORD_WEIGHTS; i++) sound &= within(op->weights[i], t->n_weights);
-    return sound;
-}
-
-/* embed reads rows of the file; every other op wants quantised matrices packed. */
+/* rope_table computes in double; embed reads rows of the file; every other op wants quantised
+ * matrices packed. */
 static int weight_is_sound(const weight_record *w, int op)
 {
-    if (w->format == FORMAT_F64) return w->data != NULL;
-    if (w->format < 0 || w->format >= FORMAT_COUNT || !w->data) return 0;
+    if (w->format == FORMAT_F64) return op == OP_rope_table && w->data;
+    if (op == OP_rope_table || w->format < 0 || w->format >= FORMAT_COUNT || !w->data) return 0;
     int quantised = cpu_packed_bytes(w->format, w->n_out, w->n_in) > 0;
     return w->n_in % format_of(w->format)->block_weights == 0
            && w->packed == (quantised && op != OP_embed);
+}
+
+static int weights_are_sound(const program_tables *t, const op_record *op)
+{
+    for (int i = 0; i < RECORD_WEIGHTS; i++)
+        if (op->weights[i] >= 0 && !weight_is_sound(&t->weights[op->weights[i]], op->op)) return 0;
+    return 1;
 }
 
 typedef struct {
@@ -115,35 +111,25 @@ static void *lines(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 
 
 cpu_program *cpu_program_create(cpu_device *device, const program_tables *t, int *bad_op)
 {
-    *bad_op = -1;
-    for (int i = 0; i < t->n_ops; i++) {
-        int sound = record_is_sound(t, &t->ops[i]);
-        for (int j = 0; sound && j < RECORD_WEIGHTS; j++)
-            if (t->ops[i].weights[j] >= 0)
-                sound = weight_is_sound(&t->weights[t->ops[i].weights[j]], t->ops[i].op);
-        if (sound) continue;
-        *bad_op = i;
-        return NULL;
-    }
+    *bad_op = program_check(t);
+    for (int i = 0; *bad_op < 0 && i < t->n_ops; i++)
+        if (!weights_are_sound(t, &t->ops[i])) *bad_op = i;
+    if (*bad_op >= 0) return NULL;
     cpu_program *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     scratch_sizes need = scratch_needed(t);
-    p->n_ops = t->n_ops;
-    p->n_values = t->n_values;
-    p->n_weights = t->n_weights;
-    p->max_tokens = t->max_tokens;
-    p->max_logits = t->max_logits;
-    p->ops = copy_of(t->ops, (size_t)t->n_ops, sizeof *p->ops);
-    p->values = copy_of(t->values, (size_t)t->n_values, sizeof *p->values);
-    p->weights = copy_of(t->weights, (size_t)t->n_weights, sizeof *p->weights);
+    p->tables = *t;
+    p->tables.ops = copy_of(t->ops, (size_t)t->n_ops, sizeof *t->ops);
+    p->tables.values = copy_of(t->values, (size_t)t->n_values, sizeof *t->values);
+    p->tables.weights = copy_of(t->weights, (size_t)t->n_weights, sizeof *t->weights);
     p->arena = lines((size_t)t->arena_bytes);
     p->shared_scratch = lines(need.shared);
     p->thread_scratch_bytes = need.thread;
     p->thread_scratch = lines(need.thread * (size_t)pool_threads(device->pool));
     p->counters = calloc((size_t)t->n_ops + 1, sizeof *p->counters);
     p->runs = calloc((size_t)t->max_tokens + 1, sizeof *p->runs);
-    if (p->ops && p->values && p->weights && p->arena && p->shared_scratch && p->thread_scratch
-        && p->counters && p->runs)
+    if (p->tables.ops && p->tables.values && p->tables.weights && p->arena && p->shared_scratch
+        && p->thread_scratch && p->counters && p->runs)
         return p;
     cpu_program_destroy(p);
     return NULL;
@@ -152,9 +138,9 @@ cpu_program *cpu_program_create(cpu_device *device, const program_tables *t, int
 void cpu_program_destroy(cpu_program *p)
 {
     if (!p) return;
-    free(p->ops);
-    free(p->values);
-    free(p->weights);
+    free((void *)p->tables.ops);
+    free((void *)p->tables.values);
+    free((void *)p->tables.weights);
     free(p->arena);
     free(p->shared_scratch);
     free(p->thread_scratch);
@@ -165,8 +151,8 @@ void cpu_program_destroy(cpu_program *p)
 
 const float *cpu_program_value(const cpu_program *p, int value)
 {
-    if (value < 0 || value >= p->n_values || p->values[value].offset < 0) return NULL;
-    return (const float *)(p->arena + p->values[value].offset);
+    if (value < 0 || value >= p->tables.n_values || p->tables.values[value].offset < 0) return NULL;
+    return (const float *)(p->arena + p->tables.values[value].offset);
 }
 
 typedef struct {
@@ -217,54 +203,13 @@ static void replay_ops(void *argument, int thread)
     thread_pool *pool = r->device->pool;
     char *scratch = p->thread_scratch + (size_t)thread * p->thread_scratch_bytes;
     work w = {p, r->step, r->kv, pool, thread, pool_threads(pool), p->runs, r->n_runs, NULL, NULL};
-    for (int i = 0; i < p->n_ops; i++) {
-        const op_record *op = &p->ops[i];
+    for (int i = 0; i < p->tables.n_ops; i++) {
+        const op_record *op = &p->tables.ops[i];
         if (op->barrier && !go_on(r, pool, thread, i)) return;
         w.counter = &p->counters[i];
         w.scratch = scratch;
         r->device->kernels->ops[op->op](&w, op);
     }
-}
-
-static int places_are_sound(const cpu_kv *kv, const step *s)
-{
-    for (int i = 0; i < s->n_tokens; i++) {
-        int page = s->positions[i] / PAGE_TOKENS;
-        if (s->positions[i] < 0 || s->sequences[i] < 0 || s->sequences[i] >= s->n_sequences) return 0;
-        if (page >= s->max_pages) return 0;
-        const int32_t *pages = s->page_table + (size_t)s->sequences[i] * (size_t)s->max_pages;
-        int seen = i && s->sequences[i] == s->sequences[i - 1];
-        for (int j = seen ? s->positions[i - 1] / PAGE_TOKENS : 0; j <= page; j++)
-            if (pages[j] < 0 || pages[j] >= kv->n_pages) return 0;
-    }
-    for (int i = 0; i < s->n_logits; i++)
-        if (s->logit_rows[i] < 0 || s->logit_rows[i] >= s->n_tokens) return 0;
-    return 1;
-}
-
-/* Score rows hold as many positions as the program was recorded for. */
-static int positions_fit(const cpu_program *p, const step *s)
-{
-    int most = -1;
-    for (int t = 0; t < s->n_tokens; t++) most = s->positions[t] > most ? s->positions[t] : most;
-    for (int i = 0; i < p->n_ops; i++) {
-        const op_record *op = &p->ops[i];
-        if (op->op == OP_attention_scores
-            && most >= p->values[op->outputs[0]].width / op->n_heads)
-            return 0;
-    }
-    return 1;
-}
-
-static int tokens_are_sound(const cpu_program *p, const step *s)
-{
-    for (int i = 0; i < p->n_ops; i++) {
-        if (p->ops[i].op != OP_embed) continue;
-        int n_vocab = p->weights[p->ops[i].weights[0]].n_out;
-        for (int t = 0; t < s->n_tokens; t++)
-            if (s->token_ids[t] < 0 || s->token_ids[t] >= n_vocab) return 0;
-    }
-    return 1;
 }
 
 /* Cuts the step's tokens into runs of consecutive positions of one sequence. */
@@ -286,15 +231,13 @@ int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *s
              const int *cancel, int (*poll)(void))
 {
     if (pool_forked(device->pool)) return STEP_FORKED;
-    if (step->n_tokens > program->max_tokens || step->n_logits > program->max_logits)
-        return STEP_TOO_LARGE;
-    if (!tokens_are_sound(program, step)) return STEP_BAD_TOKEN;
-    if (!places_are_sound(kv, step) || !positions_fit(program, step)) return STEP_BAD_PLACE;
+    enum step_status sound = step_check(&program->tables, kv->n_pages, step);
+    if (sound != STEP_OK) return sound;
     replay r = {.device = device, .program = program, .kv = kv, .step = step, .cancel = cancel,
                 .poll = poll, .n_runs = find_runs(program, step), .status = STEP_OK};
-    atomic_init(&r.stop_at, program->n_ops);
+    atomic_init(&r.stop_at, program->tables.n_ops);
     clock_gettime(CLOCK_MONOTONIC, &r.polled);
-    for (int i = 0; i < program->n_ops; i++) atomic_init(&program->counters[i], 0);
+    for (int i = 0; i < program->tables.n_ops; i++) atomic_init(&program->counters[i], 0);
     pool_run(device->pool, replay_ops, &r);
     return r.status;
 }

@@ -83,9 +83,9 @@ static inline float2 scale_and_min(device const uint16_t *block, uint j)
                             : head.z & 0x3f3f3f3fu;
     const ushort2 scale_pairs = as_type<ushort2>(scales), min_pairs = as_type<ushort2>(mins);
     const uint scale = j & 2u ? scale_pairs.y : scale_pairs.x;
-    const uint min = j & 2u ? min_pairs.y : min_pairs.x;
+    const uint minimum = j & 2u ? min_pairs.y : min_pairs.x;
     const uint at = (j & 1u) * 8u;
-    return float2(float(d.x) * field_of(scale, at, 6), -(float(d.y) * field_of(min, at, 6)));
+    return float2(float(d.x) * field_of(scale, at, 6), -(float(d.y) * field_of(minimum, at, 6)));
 }
 
 #endif

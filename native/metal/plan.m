@@ -194,7 +194,7 @@ static int plan_matvec(metal_program *p, int at, const op_record *op, matrices m
 static int plan_matmul(metal_program *p, int at, const op_record *op, matrices m)
 {
     dispatch *d = add_matrix_dispatch(p, at, op, m, KERNEL_matmul,
-                                      m.gate ? MATMUL_OUTS / 2 : MATMUL_OUTS);
+                                      m.gate ? MATMUL_GATE_OUTS : MATMUL_OUTS);
     if (!d) return -1;
     d->least = MATVEC_MAX_TOKENS + 1;
     d->threads = MATMUL_THREADS;

@@ -13,7 +13,7 @@ cdef extern from *:
     #include "program.h"
 
     static const char *const smelt_op_names[] = {
-    #define OP(name) #name,
+    #define OP(name, ...) #name,
     #include "ops.def"
     };
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from small_config import make_config
 from smelt import _cpu
 from smelt.backends import cpu, metal, reference
 from smelt.backends.base import PAGE_TOKENS, Device, LoadedProgram, PagePool, Step
-from smelt.config import Config, RopeScaling
+from smelt.config import Config
 from smelt.graph.ops import Op, Recorder, Value, Weight
 from smelt.graph.program import build
 
@@ -35,28 +36,6 @@ def metal_device() -> Device:
     if reason := metal.why_unavailable():
         pytest.skip(f"no Metal device: {reason}; SMELT_SOFTMETAL=1 pip install . simulates one")
     return metal.Device()
-
-
-def make_config(n_heads: int = 1, n_kv_heads: int = 1, head_dim: int = 2) -> Config:
-    """What a page pool and a Recorder have to know; the rest is not looked at."""
-    return Config(
-        architecture="test",
-        name="",
-        n_layers=1,
-        n_vocab=1,
-        n_ctx=1,
-        d_model=n_heads * head_dim,
-        d_ff=1,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        head_dim=head_dim,
-        tied=True,
-        norm_eps=1e-5,
-        rotary_dim=head_dim,
-        rope_base=10000.0,
-        rope_scaling=RopeScaling(),
-        rope_factors=False,
-    )
 
 
 def as_weight(name: str, x: np.ndarray) -> Weight:

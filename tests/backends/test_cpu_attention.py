@@ -22,11 +22,11 @@ from harness import (
     assert_same_bits,
     assert_within,
     cpu_device,
-    make_config,
     make_step,
     reference_device,
 )
 
+from small_config import make_config
 from smelt.backends.base import PAGE_TOKENS, Step
 from smelt.graph.ops import Op
 

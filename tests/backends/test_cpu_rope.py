@@ -13,11 +13,11 @@ from harness import (
     assert_same_bits,
     assert_within,
     cpu_device,
-    make_config,
     make_step,
     reference_device,
 )
 
+from small_config import make_config
 from smelt.backends.base import Step
 from smelt.graph import fusion
 

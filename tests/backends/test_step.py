@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import assert_same_bits, cpu_device, make_config, make_step, metal_device
+from harness import assert_same_bits, cpu_device, make_step, metal_device
 
+from small_config import make_config
 from smelt.backends import open_device
 from smelt.backends.base import LoadedProgram, PagePool, Step
 from smelt.errors import CancelledError, DeviceError

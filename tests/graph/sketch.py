@@ -4,28 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from smelt.config import Config, RopeScaling
+from small_config import make_config
 from smelt.graph.ops import Op, Recorder, Value, Weight
 
 HEADS, KV_HEADS, HEAD_DIM, D_MODEL, D_FF, VOCAB = 4, 2, 8, 32, 48, 50
-CONFIG = Config(
-    architecture="llama",
-    name="",
-    n_layers=1,
-    n_vocab=VOCAB,
-    n_ctx=64,
-    d_model=D_MODEL,
-    d_ff=D_FF,
-    n_heads=HEADS,
-    n_kv_heads=KV_HEADS,
-    head_dim=HEAD_DIM,
-    tied=True,
-    norm_eps=1e-5,
-    rotary_dim=HEAD_DIM,
-    rope_base=10000.0,
-    rope_scaling=RopeScaling(),
-    rope_factors=False,
-)
+CONFIG = make_config(HEADS, KV_HEADS, HEAD_DIM, d_ff=D_FF, n_vocab=VOCAB)
 
 
 def weight(name: str, *shape: int, format: str = "f32") -> Weight:

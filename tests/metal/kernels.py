@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,6 +50,30 @@ def run(
     library(file, checked).run(kernel, bound, grid, threads, values, resident=resident)
 
 
+def assert_same_bits(got: np.ndarray, wanted: np.ndarray, what: object = "") -> None:
+    """Equal bits; a NaN equals a NaN, whatever its payload."""
+    assert got.dtype == wanted.dtype and got.shape == wanted.shape, what
+    integer = f"i{got.dtype.itemsize}"
+    same = (got.view(integer) == wanted.view(integer)) | (np.isnan(got) & np.isnan(wanted))
+    if not same.all():
+        at = tuple(np.argwhere(~same)[0])
+        pytest.fail(f"{what}: {(~same).sum()} differ; at {at} {got[at]!r}, not {wanted[at]!r}")
+
+
+def assert_within(
+    got: np.ndarray, wanted: np.ndarray, bound: np.ndarray | float, what: object = ""
+) -> None:
+    """|got - wanted| <= bound, element by element; a NaN is not."""
+    excess = np.abs(got.astype(np.float64) - wanted) - bound
+    if not (excess <= 0).all():
+        at = np.unravel_index(np.argmax(np.where(np.isnan(excess), np.inf, excess)), excess.shape)
+        wide = np.broadcast_to(bound, excess.shape)[at]
+        pytest.fail(
+            f"{what}: {(~(excess <= 0)).sum()} of {excess.size} out of bounds; at {at} "
+            f"{got[at]!r}, not {wanted[at]!r} ± {wide:.3g}"
+        )
+
+
 @dataclass
 class Step:
     """What a step holds, as native/metal/step.m lays it out, but with the arrays in another order and
@@ -88,8 +113,8 @@ class Step:
 
 @dataclass
 class Pages:
-    """A pool of pages over several slabs, with two layers of which the second is used. What nobody
-    wrote is NaN."""
+    """A pool of pages over several slabs, with two layers of which the second is used, as kv.h
+    lays it out. What nobody wrote is NaN."""
 
     n_pages: int
     n_kv_heads: int
@@ -98,9 +123,9 @@ class Pages:
     slabs: list[msl.Buffer] = field(init=False)
 
     def __post_init__(self) -> None:
-        n_slabs = -(-self.n_pages // CONST["SLAB_PAGES"])
-        nothing = np.full((CONST["SLAB_PAGES"], 2, *self.shape), np.nan, self.dtype)
-        self.slabs = [msl.Buffer(nothing) for _ in range(n_slabs)]
+        count = CONST["SLAB_PAGES"]
+        nothing = np.full((count, 2, *self.shape), np.nan, self.dtype)
+        self.slabs = [msl.Buffer(nothing) for _ in range(-(-self.n_pages // count))]
 
     @property
     def dtype(self) -> type[np.floating[Any]]:
@@ -129,24 +154,26 @@ class Pages:
     def constants(self) -> dict[str, int]:
         return {"KV_F16": int(self.f16), "HEAD_DIM": self.head_dim}
 
-    def read(self) -> np.ndarray:
-        """The second layer's keys and values, [n_pages, 2, n_kv_heads, PAGE, head_dim]."""
-        count = CONST["SLAB_PAGES"]
-        raw = np.concatenate(
-            [
-                np.frombuffer(slab.bytes(), self.dtype).reshape(count, 2, *self.shape)[:, 1]
-                for slab in self.slabs
-            ]
-        )
-        keys = raw[:, 0].reshape(-1, self.n_kv_heads, self.head_dim // 2, PAGE, 2)
-        values = raw[:, 1].reshape(-1, self.n_kv_heads, PAGE, self.head_dim)
-        keys = keys.transpose(0, 1, 3, 2, 4).reshape(values.shape)
-        return np.stack([keys, values], axis=1)
+    def page(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The second layer's keys and values in a page, [PAGE, n_kv_heads, head_dim / 2, 2]: views."""
+        slab = self.slabs[index // CONST["SLAB_PAGES"]]
+        memory = (ctypes.c_char * slab.length).from_address(slab.address)
+        raw = np.frombuffer(memory, self.dtype).reshape(-1, 2, *self.shape)
+        keys, values = raw[index % CONST["SLAB_PAGES"], 1]
+        keys = keys.reshape(self.n_kv_heads, self.head_dim // 2, PAGE, 2)
+        values = values.reshape(self.n_kv_heads, PAGE, self.head_dim // 2, 2)
+        return keys.transpose(2, 0, 1, 3), values.transpose(1, 0, 2, 3)
 
-    def write(self, step: Step, k: np.ndarray, v: np.ndarray, checked: bool = False) -> None:
-        """kv_write of k and v, [n_tokens, n_kv_heads, head_dim], at the step's positions."""
-        args = struct("attention_args", n_kv_heads=self.n_kv_heads, **self.arguments)
-        grid = (self.n_kv_heads, len(k))
-        buffers = [k, v, self.table]
-        run("rope", "kv_write", args, buffers, grid, 32, step=step, constants=self.constants,
-            pages=self, checked=checked)  # fmt: skip
+    def fill(self, table: np.ndarray, k: np.ndarray, v: np.ndarray) -> None:
+        """Writes a sequence's k and v, [n, n_kv_heads, head_dim], to the pages of its table."""
+        for part, x in enumerate((k, v)):
+            for first in range(0, len(x), PAGE):
+                rows = x[first : first + PAGE]
+                to = self.page(int(table[first // PAGE]))[part]
+                to[: len(rows)] = rows.reshape(len(rows), *to.shape[1:])
+
+    def read(self, table: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first n keys and values of a sequence, [n, n_kv_heads, head_dim]."""
+        parts = [self.page(int(index)) for index in table[: -(-n // PAGE)]]
+        k, v = (np.concatenate([part[i] for part in parts])[:n] for i in range(2))
+        return tuple(x.reshape(n, self.n_kv_heads, self.head_dim) for x in (k, v))

@@ -7,5 +7,6 @@ void test_matmul(void);
 void test_attention(void);
 void test_layer(void);
 void test_replay(void);
+void test_checks(void);
 
 #endif

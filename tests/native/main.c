@@ -22,7 +22,7 @@ static const struct {
     void (*run)(void);
 } tests[] = {
     {"threads", test_threads}, {"matmul", test_matmul}, {"attention", test_attention},
-    {"layer", test_layer},     {"replay", test_replay},
+    {"layer", test_layer},     {"replay", test_replay}, {"checks", test_checks},
 };
 
 /* Runs the tests that the arguments name, or all. */

@@ -15,7 +15,7 @@
 enum { MOST_TOKENS = 33 };
 static const kv_shape no_pages = {1, 1, 16, KV_F32};
 
-/* One row of activations as docs/kernels.md has them rounded: blocks of d * q, |q| <= 2047. */
+/* One row of activations as docs/design.md has them rounded: blocks of d * q, |q| <= 2047. */
 static void round_activations(const float *x, int n_in, int block, double *rounded)
 {
     for (int b = 0; b < n_in; b += block) {

@@ -79,7 +79,12 @@ def build_program(
 
 
 def build_tests(compile_command: Sequence[str], to: Path) -> None:
-    sources = [*NATIVE.glob("cpu/**/*.c"), *NATIVE.glob("formats/*.c"), *TESTS.glob("*.c")]
+    sources = [
+        *NATIVE.glob("*.c"),
+        *NATIVE.glob("cpu/**/*.c"),
+        *NATIVE.glob("formats/*.c"),
+        *TESTS.glob("*.c"),
+    ]
     build_program(compile_command, sources, [NATIVE, TESTS], to)
 
 

@@ -87,9 +87,13 @@ static void test_unsound_programs(void)
     REFUSED(5, r.ops[5].op = OP_COUNT);
     REFUSED(5, r.ops[5].op = -1);
     REFUSED(7, r.ops[7].inputs[1] = r.n_values);
+    REFUSED(7, r.ops[7].inputs[1] = -1);
     REFUSED(8, r.ops[8].outputs[0] = -2);
+    REFUSED(8, r.ops[8].outputs[0] = -1);
+    REFUSED(9, r.ops[9].weights[0] = 0);
     REFUSED(0, r.ops[0].weights[0] = r.n_weights);
     REFUSED(0, r.weights[0].format = FORMAT_COUNT);
+    REFUSED(0, r.weights[0].format = FORMAT_F64);
     REFUSED(0, r.weights[0].data = NULL);
     REFUSED(0, r.weights[0].format = FORMAT_Q4_K);
 #undef REFUSED

@@ -83,7 +83,7 @@ V_INLINE void prepare_activations(work *w, const op_record *op, const float *gai
     if (n > 1) thread_share(w, n, &first, &end);
     if (n > 1 && !op->barrier) pool_barrier(w->pool);
     for (int i = 0; i < n_weights; i++)
-        wanted |= 1 << activation_of(p->weights[weights[2 * i]].format);
+        wanted |= 1 << activation_of(p->tables.weights[weights[2 * i]].format);
     float *rows = (float *)a->f32;
     if (!gain) a->f32 = x;
     for (int t = first; t < end; t++) {

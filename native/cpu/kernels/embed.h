@@ -2,7 +2,7 @@
 
 static void op_embed(work *w, const op_record *op)
 {
-    const weight_record *table = &w->program->weights[op->weights[0]];
+    const weight_record *table = &w->program->tables.weights[op->weights[0]];
     int first, end, width = table->n_in;
     float *y = value_data(w, op->outputs[0]);
     const format_info *format = format_of(table->format);

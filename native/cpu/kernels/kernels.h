@@ -31,6 +31,6 @@
 #define V_TABLE_(name) kernels_##name
 #define V_TABLE(name) V_TABLE_(name)
 const kernel_table V_TABLE(V_NAME) = {{
-#define OP(name) [OP_##name] = op_##name,
+#define OP(name, ...) [OP_##name] = op_##name,
 #include "ops.def"
 }};

@@ -40,7 +40,7 @@ V_INLINE int unit_rows(const activations *a)
 
 V_INLINE int units(const work *w, int weight, const activations *a)
 {
-    return (w->program->weights[weight].n_out + unit_rows(a) - 1) / unit_rows(a);
+    return (w->program->tables.weights[weight].n_out + unit_rows(a) - 1) / unit_rows(a);
 }
 
 V_INLINE float *unit_scratch(work *w, const activations *a)
@@ -61,12 +61,12 @@ V_INLINE size_t unit_place(const activations *a, int t, int r)
 V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations *a, int unit,
                          float *y)
 {
-    const weight_record *m = &w->program->weights[weight];
+    const weight_record *m = &w->program->tables.weights[weight];
     int most = unit_rows(a), first = unit * most;
     int n_rows = m->n_out - first < most ? m->n_out - first : most;
     unit_functions[m->format](m, a, first, n_rows, y);
     if (bias >= 0) {
-        const float *b = (const float *)w->program->weights[bias].data + first;
+        const float *b = (const float *)w->program->tables.weights[bias].data + first;
         for (int t = 0; t < a->n_tokens; t++)
             for (int r = 0; r < n_rows; r++) y[unit_place(a, t, r)] += b[r];
     }
@@ -75,7 +75,7 @@ V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations 
 
 V_INLINE const float *weight_floats(const work *w, int weight)
 {
-    return w->program->weights[weight].data;
+    return w->program->tables.weights[weight].data;
 }
 
 /* Adds the residual, if there is one, and puts a unit's rows in their place of an output. */

@@ -6,7 +6,7 @@
  * position 100,000 a float32 angle is off by more than a hundredth of a radian. */
 static void op_rope_table(work *w, const op_record *op)
 {
-    const weight_record *inv_freq = &w->program->weights[op->weights[0]];
+    const weight_record *inv_freq = &w->program->tables.weights[op->weights[0]];
     int first, end, n = inv_freq->n_in;
     thread_share(w, w->step->n_tokens, &first, &end);
     for (int t = first; t < end; t++) {

@@ -1,18 +1,10 @@
-"""Stopping an Engine: cancel, Ctrl-C, close, threads that share it, and forks.
-
-Where the mistake would be a hang, the test runs in a process of its own, which is ended if it
-does; a machine that is only slow has half a minute.
-"""
+"""Stopping an Engine: cancel, Ctrl-C, close."""
 
 from __future__ import annotations
 
 import gc
 import itertools
-import os
-import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,19 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import smelt
-from small_engine import N_CTX, SAMPLED, SMALL, prompt_ids, same
+from small_engine import HANG, N_CTX, in_a_process, prompt_ids, same
 from smelt import Engine
 from smelt.errors import CancelledError, SmeltError
-from tiny_model import EOS, write_tiny_llama
-
-HANG = 30  # seconds
-SOURCES = Path(smelt.__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny.gguf", **SMALL)
+from tiny_model import EOS
 
 
 @pytest.fixture(params=["cpu", "reference"])
@@ -53,20 +36,6 @@ def before_step(engine: Engine, number: int, action: Callable[[], object]) -> No
         return run(pool, step)
 
     engine._program.run = counted  # type: ignore[method-assign]
-
-
-def in_a_process(code: str, *arguments: object) -> str:
-    """The output of a Python program; a failure if it fails or hangs."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCES), *sys.path])}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=HANG, check=False
-        )
-    except subprocess.TimeoutExpired as late:
-        pytest.fail(f"the process hangs; it said {late.stdout!r} {late.stderr!r}")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # --- cancel
@@ -259,21 +228,14 @@ print("ended")
 """
 
 
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six layers: a step of 1,024 tokens is some hundred milliseconds in forty ops."""
-    path = tmp_path_factory.mktemp("models") / "slow.gguf"
-    return write_tiny_llama(path, **(SMALL | {"n_layers": 6, "n_ctx": 1024}))
-
-
-def test_signals_are_seen_between_ops(slow: Path) -> None:
+def test_signals_are_seen_between_ops(slow_path: Path) -> None:
     """Without a look at them inside a step, a handler could run once a step at most."""
-    assert in_a_process(LONG_STEP + SIGNALS_IN_A_STEP, slow, 1) == "True\n"
+    assert in_a_process(LONG_STEP + SIGNALS_IN_A_STEP, slow_path, 1) == "True\n"
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_an_interrupted_step(slow: Path, threads: int) -> None:
-    assert in_a_process(LONG_STEP + INTERRUPTED_STEPS, slow, threads) == "ended\n"
+def test_an_interrupted_step(slow_path: Path, threads: int) -> None:
+    assert in_a_process(LONG_STEP + INTERRUPTED_STEPS, slow_path, threads) == "ended\n"
 
 
 def test_ctrl_c_between_steps(engine: Engine) -> None:
@@ -370,170 +332,3 @@ def test_close_beside_a_running_thread(path: Path) -> None:
     assert not thread.is_alive()
     assert [type(error) for error in errors] == [SmeltError]
     assert "closed" in str(errors[0])
-
-
-# --- threads
-
-
-@pytest.mark.parametrize("n_threads", [2, 4])
-def test_threads_that_share_an_engine(path: Path, n_threads: int) -> None:
-    with Engine(path, threads=1, chunk_tokens=64) as alone:
-        prompts = [prompt_ids(n, seed) for n, seed in ((9, 1), (50, 1), (50, 2), (120, 2), (3, 3))]
-        expected = [alone.generate(p, 10, logprobs=2, **SAMPLED) for p in prompts]
-        logits = [alone.logits(p) for p in prompts]
-    engine = Engine(path, threads=2, chunk_tokens=64)
-    errors: list[BaseException] = []
-
-    def work(number: int) -> None:
-        chance = random.Random(number)
-        try:
-            for _ in range(12):
-                at = chance.randrange(len(prompts))
-                what = chance.choice(["generate", "stream", "batch", "logits"])
-                if what == "generate":
-                    c = engine.generate(prompts[at], 10, logprobs=2, **SAMPLED)
-                    assert same(c, expected[at])
-                elif what == "stream":
-                    stream = engine.start(prompts[at], 10, logprobs=2, **SAMPLED)
-                    pieces = list(itertools.islice(stream, chance.choice([2, 99])))
-                    assert expected[at].text.startswith("".join(p.text for p in pieces))
-                elif what == "batch":
-                    batch = engine.generate(prompts, 10, logprobs=2, **SAMPLED)
-                    assert all(map(same, batch, expected))
-                else:
-                    assert np.array_equal(engine.logits(prompts[at]), logits[at])
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(2 * HANG)
-    assert not any(thread.is_alive() for thread in threads), "the threads hang"
-    assert errors == []
-    assert engine.cache._active == []
-    pages = [page for sequence in engine.cache._idle for page in sequence.pages]
-    assert len(set(pages)) + len(engine.cache._free) == engine.cache.n_pages
-    engine.close()
-
-
-def test_long_steps_of_threads_do_not_mix(slow: Path) -> None:
-    """Steps of some milliseconds, so that both threads want to run one at the same time."""
-    prompts = [prompt_ids(400, seed) for seed in range(2)]
-    with Engine(slow, threads=1) as engine:
-        expected = [engine.logits(prompt) for prompt in prompts]
-        results: dict[int, list[np.ndarray]] = {0: [], 1: []}
-
-        def work(number: int) -> None:
-            for _ in range(6):
-                results[number].append(engine.logits(prompts[number]))
-
-        threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(2 * HANG)
-        assert not any(thread.is_alive() for thread in threads), "the threads hang"
-    for number, logits in results.items():
-        assert len(logits) == 6
-        assert all(np.array_equal(each, expected[number]) for each in logits)
-
-
-def test_the_first_use_of_the_tokenizer_by_two_threads(path: Path) -> None:
-    engine = Engine(path)
-    results: list[list[int]] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(engine.tokenize("the end")))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(HANG)
-    assert results == [engine.tokenize("the end")] * 4
-    engine.close()
-
-
-# --- forks
-
-FORKED = """
-import os, sys, threading, time
-from smelt import DeviceError, Engine
-
-engine = Engine(sys.argv[1], threads=int(sys.argv[2]))
-expected = engine.generate([1, 5, 9], 3).token_ids
-busy = sys.argv[3] == "busy"
-ended = False
-
-def generate():
-    while not ended:
-        engine.generate(list(range(1, 150)), 20)
-
-thread = threading.Thread(target=generate)
-if busy:
-    thread.start()
-for _ in range(5):
-    stream = engine.stream([1, 5, 9], 30)
-    next(stream)
-    time.sleep(0.02)  # idle threads sleep by then
-    child = os.fork()
-    if child == 0:
-        told = False
-        try:
-            engine.generate([1, 5, 9], 3)
-        except DeviceError as error:
-            told = "fork" in str(error)
-        del stream  # gives its pages back
-        engine.close()
-        del engine
-        os._exit(7 if told else 1)
-    for _ in range(100):
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
-        time.sleep(0.05)
-    else:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        ended = True
-        sys.exit("the child hangs")
-    if os.waitstatus_to_exitcode(status) != 7:
-        ended = True
-        sys.exit(f"the child ended with status {status}")
-ended = True
-if busy:
-    thread.join()
-assert engine.generate([1, 5, 9], 3).token_ids == expected
-print("ended")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("what", ["idle", "busy"])
-@pytest.mark.parametrize("threads", [1, 2, 4])
-def test_a_forked_child_is_told_to_make_its_own_engine(path: Path, threads: int, what: str) -> None:
-    assert in_a_process(FORKED, path, threads, what) == "ended\n"
-
-
-def test_an_engine_made_after_a_fork_works(path: Path) -> None:
-    code = """
-import os, sys
-from smelt import Engine
-first = Engine(sys.argv[1], threads=2)
-expected = first.generate([1, 5, 9], 6).token_ids
-child = os.fork()
-if child == 0:
-    second = Engine(sys.argv[1], threads=2)
-    os._exit(second.generate([1, 5, 9], 6).token_ids != expected)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert in_a_process(code, path) == "0\n"
-
-
-def test_a_context_that_is_used_up_again_and_again(path: Path) -> None:
-    """Memory stays within what one context and the running sequences need."""
-    with Engine(path, threads=2) as engine:
-        for seed in range(12):
-            engine.generate([prompt_ids(100, seed), prompt_ids(N_CTX, seed + 50)], 4)
-        assert engine.cache.n_pages <= 2 * engine.cache.max_pages

@@ -1,0 +1,67 @@
+"""top_k of rows of logits: exactly what a stable sort gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_args import CONST, STRUCTS, struct
+from kernels import assert_same_bits, needs_softmetal, run
+
+pytestmark = needs_softmetal
+
+
+def top_k(logits: np.ndarray, k: int, checked: bool = False) -> np.ndarray:
+    rows, n_vocab = logits.shape
+    result = np.zeros((rows, k), STRUCTS["top_entry"])
+    args = struct("top_args", n_vocab=n_vocab, k=k)
+    run("top_k", "top_k", args, [logits, result], (rows,), CONST["TOP_THREADS"], checked=checked)
+    assert_same_bits(result["logit"], np.take_along_axis(logits, result["id"], axis=1))
+    return result["id"]
+
+
+def check(logits: np.ndarray, k: int, checked: bool = False) -> None:
+    """Largest first, of equal ones (-0 and 0 are) the lowest id."""
+    wanted = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(top_k(logits, k, checked), wanted)
+
+
+SIZES = [(1, 1), (31, 1), (31, 31), (33, 2), (257, 40), (1025, 64), (3000, 1000), (3000, 1024)]
+
+
+@pytest.mark.parametrize(("n_vocab", "k"), SIZES)
+def test_top_k(n_vocab: int, k: int) -> None:
+    rng = np.random.default_rng(n_vocab + k)
+    check((5 * rng.standard_normal((3, n_vocab))).astype(np.float32), k)
+
+
+@pytest.mark.parametrize(("n_vocab", "k"), SIZES)
+def test_ties(n_vocab: int, k: int) -> None:
+    """Whole numbers; all alike; and alike but for a few, so that ids decide where to cut."""
+    rng = np.random.default_rng(n_vocab + k)
+    logits = np.round(rng.standard_normal((3, n_vocab))).astype(np.float32)
+    logits[1] = -2.5
+    logits[2] = np.where(rng.random(n_vocab) < 0.01, 1, np.where(rng.random(n_vocab) < 0.5, 0, -0.0))
+    check(logits, k)
+
+
+def test_numbers_of_all_sizes() -> None:
+    """Neighbouring floats differ in their last bits, and the smallest and largest are told apart."""
+    bits = np.random.default_rng(5).integers(0, 2**32, (2, 2000), np.uint32)
+    bits[1] = 0x3F800000 + np.random.default_rng(6).permutation(2000)
+    logits = bits.view(np.float32)
+    logits = np.where(np.isnan(logits) | (logits == np.inf), np.float32(-np.inf), logits)
+    for k in (300, 301, 433, 555, 777):  # odd: between two that differ in the last bit
+        check(logits, k)
+
+
+@pytest.mark.parametrize("special", [np.nan, -np.nan, np.inf])
+def test_what_is_no_number_comes_first(special: float) -> None:
+    logits = np.random.default_rng(7).standard_normal((1, 500)).astype(np.float32)
+    logits[0, [77, 300]] = special, np.inf
+    assert top_k(logits, 3)[0, 0] == 77
+
+
+@pytest.mark.parametrize(("n_vocab", "k"), [(31, 5), (1500, 40)])
+def test_checked(n_vocab: int, k: int) -> None:
+    logits = np.round(np.random.default_rng(8).standard_normal((2, n_vocab)), 1).astype(np.float32)
+    check(logits, k, checked=True)
