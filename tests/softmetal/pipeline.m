@@ -74,22 +74,15 @@ SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted, NSSt
     k->max_threads = (uint32_t)function->function->max_threads;
     if (most && most < k->max_threads) k->max_threads = (uint32_t)most;
     list_arguments(k);
-    SoftPipeline *pipeline = [[SoftPipeline alloc] init];
-    pipeline->device = [device retain];
+    SoftPipeline *pipeline = [[SoftPipeline alloc] initWithDevice:device];
     pipeline->kernel = k;
-    pipeline->label = [label copy];
+    [pipeline setLabel:label];
     LOG("pipeline", function->function->name);
     return pipeline;
 }
 
 @implementation SoftPipeline
-
-- (id)init
-{
-    if (!(self = [super init])) return nil;
-    soft_count(self, 1);
-    return self;
-}
+@dynamic label, device; /* SoftObject has them */
 
 - (void)dealloc
 {
@@ -98,14 +91,9 @@ SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted, NSSt
                    @"unretained references and is not completed", [kernel->function name]);
     kernel->alive = 0;
     soft_drop_kernel(kernel);
-    [label release];
-    [device release];
-    soft_count(self, -1);
     [super dealloc];
 }
 
-- (NSString *)label { return [[label retain] autorelease]; }
-- (id<MTLDevice>)device { return device; }
 - (NSUInteger)maxTotalThreadsPerThreadgroup { return kernel->max_threads; }
 - (NSUInteger)threadExecutionWidth { return 32; }
 - (NSUInteger)staticThreadgroupMemoryLength { return 0; /* kernels get theirs as arguments */ }

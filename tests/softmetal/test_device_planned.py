@@ -41,6 +41,15 @@ def test_storage_modes() -> None:
     assert (report.number("address"), report.number("copied")) == (1, 1)
 
 
+def test_contents_of_new_buffers() -> None:
+    assert run_clean("contents").numbers("value") == [-1, 0]
+
+
+def test_workers() -> None:
+    one, three = run_clean("workers").numbers("threads")
+    assert three >= one + 1
+
+
 def test_failing_allocation() -> None:
     assert run_clean("failing_allocation").numbers("made") == [1, 0, 1]
 
