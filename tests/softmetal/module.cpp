@@ -170,7 +170,10 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
     std::string out;
     for (const auto &[start, end] : rest)
         out.append(text, start, end - start);
-    for (const std::string &name : kept) {
+    std::map<size_t, std::string> in_order; /* unnamed globals must stay numbered upwards */
+    for (const std::string &name : kept)
+        in_order[entities.at(name).start] = name;
+    for (const auto &[start, name] : in_order) {
         const entity &e = entities.at(name);
         const auto value = values.find(name);
         if (value != values.end()) {
