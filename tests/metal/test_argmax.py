@@ -28,6 +28,10 @@ def test_argmax(n_vocab: int, checked: bool) -> None:
     np.testing.assert_array_equal(argmax(logits, checked), logits.argmax(axis=1))
 
 
+def test_the_first_of_many_alike_is_found() -> None:
+    assert argmax(np.full((1, 3000), -1.5, np.float32)) == [0]
+
+
 def test_the_last_of_many_is_found() -> None:
     logits = np.zeros((1, 3000), np.float32)
     logits[0, -1] = 1e-30

@@ -50,7 +50,8 @@ def test_numbers_of_all_sizes() -> None:
     bits[1] = 0x3F800000 + np.random.default_rng(6).permutation(2000)
     logits = bits.view(np.float32)
     logits = np.where(np.isnan(logits) | (logits == np.inf), np.float32(-np.inf), logits)
-    check(logits, 300)
+    for k in (300, 301, 433, 555, 777):  # odd: between two that differ in the last bit
+        check(logits, k)
 
 
 @pytest.mark.parametrize("special", [np.nan, -np.nan, np.inf])

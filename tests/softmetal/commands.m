@@ -164,8 +164,8 @@ static void drop_handlers(NSMutableArray *handlers)
 - (void)waitUntilCompleted
 {
     if (![self canWait:"waitUntilCompleted"]) return;
-    LOG("wait", NULL, number, is_done);
     pthread_mutex_lock(&queue->stream->lock);
+    LOG("wait", NULL, number, is_done);
     while (!is_done) pthread_cond_wait(&queue->stream->changed, &queue->stream->lock);
     pthread_mutex_unlock(&queue->stream->lock);
 }

@@ -19,7 +19,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 OLDEST = 19  # of which the executor knows the intermediate representation it works on
 FOUNDATION = "Foundation/NSObject.h"
-LIBRARIES = ("gnustep-base", "objc", "BlocksRuntime")
+# GNUstep has a _Block_copy of its own that copies nothing: the real one has to come first
+LIBRARIES = ("BlocksRuntime", "gnustep-base", "objc")
 
 
 class MissingError(Exception):

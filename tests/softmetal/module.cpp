@@ -1,5 +1,6 @@
 #include "module.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <set>
@@ -166,14 +167,18 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
     for (const auto &[name, e] : entities) /* calls of these are put in later, by the sanitizer's pass */
         if (is_callback(name))
             roots.push_back(name);
-    const std::set<std::string> kept = reachable(roots);
+    const std::set<std::string> needed = reachable(roots);
+    std::vector<std::string> kept(needed.begin(), needed.end()); /* numbered globals must ascend */
+    std::sort(kept.begin(), kept.end(), [this](const std::string &a, const std::string &b) {
+        return entities.at(a).start < entities.at(b).start;
+    });
     std::string out;
     for (const auto &[start, end] : rest)
         out.append(text, start, end - start);
-    std::map<size_t, std::string> in_order; /* unnamed globals must stay numbered upwards */
+    std::map<size_t, std::string> ordered; /* by place: the numbers of nameless globals have to grow */
     for (const std::string &name : kept)
-        in_order[entities.at(name).start] = name;
-    for (const auto &[start, name] : in_order) {
+        ordered[entities.at(name).start] = name;
+    for (const auto &[start, name] : ordered) {
         const entity &e = entities.at(name);
         const auto value = values.find(name);
         if (value != values.end()) {
