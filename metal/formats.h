@@ -75,7 +75,7 @@ static inline void levels_of(uint4 words, uint at, uint bits, int offset,
                            thread half4 *y)                                                        \
         {                                                                                          \
             const uint4 words = codes_##name(block(row, run), run % (BLOCK / RUN));                \
-            levels_of<HAS_TABLE>(words, field_at(run), BITS, OFFSET, table, y);                    \
+            levels_of<HAS_TABLE != 0>(words, field_at(run), BITS, OFFSET, table, y);               \
         }                                                                                          \
         static float2 scale(device const uint8_t *row, uint run)                                   \
         {                                                                                          \
