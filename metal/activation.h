@@ -8,7 +8,8 @@
 
 #include <metal_stdlib>
 
-/* x sigmoid(x) (Hendrycks and Gimpel 2016, arXiv:1606.08415; Elfwing et al. 2017, arXiv:1702.03118). */
+/* x sigmoid(x) (Hendrycks and Gimpel 2016, arXiv:1606.08415; Elfwing et al. 2017,
+ * arXiv:1702.03118). */
 static inline float silu(float x)
 {
     return x / (1.0f + metal::precise::exp(-x));

@@ -10,7 +10,8 @@ enum {
 };
 
 /* exp(score - maximum): the weight of a position, or what earlier sums shrink by when the maximum
- * grows. -inf is a position that is not seen, or the maximum of none: 0 also where the maximum is -inf. */
+ * grows. -inf is a position that is not seen, or the maximum of none: 0 also where the maximum is
+ * -inf. */
 static inline float softmax_weight(float score, float maximum)
 {
     return score == -INFINITY ? 0.0f : metal::precise::exp(score - maximum);

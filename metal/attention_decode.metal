@@ -1,18 +1,20 @@
 /* attention of single tokens (decode), and the sum of its parts over long contexts.
  *
- * Flash attention (Dao et al. 2022, arXiv:2205.14135) on the online softmax of Milakov and Gimelshein
- * 2018, arXiv:1805.02867, split over the context as in Flash-Decoding (Dao, Haziza, Massa and Sizov
- * 2023). Decode attention is bound by the reading of keys and values, so they are read once for all
- * GROUP_HEADS query heads that share them (llama.cpp's and MLX's vector kernels read them once a head
- * and leave the rest to the cache), and every reading is of whole lines (kv.h).
+ * Flash attention (Dao et al. 2022, arXiv:2205.14135) on the online softmax of Milakov and
+ * Gimelshein 2018, arXiv:1805.02867, split over the context as in Flash-Decoding (Dao, Haziza,
+ * Massa and Sizov 2023). Decode attention is bound by the reading of keys and values, so they are
+ * read once for all GROUP_HEADS query heads that share them (llama.cpp's and MLX's vector kernels
+ * read them once a head and leave the rest to the cache), and every reading is of whole lines
+ * (kv.h).
  *
- * A threadgroup serves one token, one group of heads, and the SPLIT_PAGES pages of one split; each of its
- * 4 simdgroups takes every 4th page and keeps maximum, sum and output of every head in registers:
+ * A threadgroup serves one token, one group of heads, and the SPLIT_PAGES pages of one split; each
+ * of its 4 simdgroups takes every 4th page and keeps maximum, sum and output of every head in
+ * registers:
  *   scores: a lane is a position. Its dot products need no other lane; q comes from threadgroup
  *     memory, the same address for all lanes.
  *   softmax: one simd_max a head; sums stay in their lanes until the end.
- *   values: a lane is one to four pairs of dimensions; the weights of the page's positions go through
- *     threadgroup memory, four a reading.
+ *   values: a lane is one to four pairs of dimensions; the weights of the page's positions go
+ *     through threadgroup memory, four a reading.
  * At the end the simdgroups' results are merged, in their order. A sequence's pages are split alike
  * whatever else is in the step, so that the other sequences change no bit of a token's output.
  *
@@ -95,8 +97,8 @@ static inline void weigh_page(thread const float *scores, bool is_seen, float sc
         }
 }
 
-/* Adds the values of the page's first `seen` positions, four at a time. Those missing in the last four
- * have the weight 0; the last seen one is read in their place, since a page may hold anything. */
+/* Adds the values of the page's first `seen` positions, four at a time. Those missing in the last
+ * four have the weight 0; the last seen one is read in their place, since a page may hold anything. */
 static inline void add_values(kv_head page, int seen, threadgroup const float4 *weights, uint lane,
                               thread decode_state &state)
 {
@@ -136,8 +138,8 @@ static inline void attend_page(kv_head page, int seen, threadgroup const float4 
     simdgroup_barrier(mem_flags::mem_threadgroup); /* before the weights are written again */
 }
 
-/* A simdgroup's results for MERGE_HEADS heads, into threadgroup memory: outs [MERGE_HEADS, pairs], and
- * (maximum, sum of weights) of each head. */
+/* A simdgroup's results for MERGE_HEADS heads, into threadgroup memory: outs [MERGE_HEADS, pairs],
+ * and (maximum, sum of weights) of each head. */
 static inline void publish(thread const decode_state &state, int first, uint lane,
                            threadgroup float2 *outs, threadgroup float2 *totals)
 {

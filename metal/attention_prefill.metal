@@ -1,27 +1,31 @@
 /* attention of a tile of queries (prefill): up to 32 tokens with consecutive positions, one head.
  *
- * Flash attention (Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691): the threadgroup walks
- * the pages from the first to that of its last token, keeps a running maximum, sum and output of each
- * query, and never has more scores than those of 32 queries and one page. Matrices are tiles of 8 x 8 on
- * simdgroup_matrix; each of the 4 simdgroups has 8 of the queries (MLX's and llama.cpp's kernels share
- * out the work alike), and so its own rows of scores and nobody to wait for in the softmax.
+ * Flash attention (Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691): the threadgroup
+ * walks the pages from the first to that of its last token, keeps a running maximum, sum and output
+ * of each query, and never has more scores than those of 32 queries and one page. Matrices are
+ * tiles of 8 x 8 on simdgroup_matrix; each of the 4 simdgroups has 8 of the queries (MLX's and
+ * llama.cpp's kernels share out the work alike), and so its own rows of scores and nobody to wait
+ * for in the softmax.
  *
  *   queries  in registers, 8 x head_dim a simdgroup
- *   page     read once for all 4 simdgroups, 64 dimensions at a time, into `stage`: keys as [dimension,
- *            position], as Q K^T wants them, values as [position, dimension]; zeros past head_dim, and
- *            past the last position, where a page may hold anything
+ *   page     read once for all 4 simdgroups, 64 dimensions at a time, into `stage`: keys as
+ *            [dimension, position], as Q K^T wants them, values as [position, dimension]; zeros
+ *            past head_dim, and past the last position, where a page may hold anything
  *   scores   8 x 32 a simdgroup: through threadgroup memory into the softmax, and back as weights
- *   output   in registers, 8 x head_dim a simdgroup; when maxima grow its rows shrink, by a product with
- *            a diagonal matrix, since the specification does not say which lane holds which element
+ *   output   in registers, 8 x head_dim a simdgroup; when maxima grow its rows shrink, by a product
+ *            with a diagonal matrix, since the specification does not say which lane holds which
+ *            element
  *
- * A page that a query does not see yet adds zeros to it, so a token's bits do not depend on where its tile
- * begins. (But 0 times NaN is NaN: the product with weights and with the diagonal spreads one over its tile.)
+ * A page that a query does not see yet adds zeros to it, so a token's bits do not depend on where
+ * its tile begins. (But 0 times NaN is NaN: the product with weights and with the diagonal spreads
+ * one over its tile.)
  *
- * Inputs and sums are float32. With half matrices a tile of keys or values would take half the threadgroup
- * memory, and an M1 or M2 gains little else; it would round queries and weights to 11 bits. Rows are a
- * few floats longer than their content, so that the 8 rows of a tile lie in different banks. For a
- * head_dim above 128 queries and output no longer fit the 128 registers of a lane, and the compiler will
- * keep some of the queries in memory: two readings a page, little beside its 512 products.
+ * Inputs and sums are float32. With half matrices a tile of keys or values would take half the
+ * threadgroup memory, and an M1 or M2 gains little else; it would round queries and weights to 11
+ * bits. Rows are a few floats longer than their content, so that the 8 rows of a tile lie in
+ * different banks. For a head_dim above 128 queries and output no longer fit the 128 registers of a
+ * lane, and the compiler will keep some of the queries in memory: two readings a page, little
+ * beside its 512 products.
  */
 #include "attention.h"
 #include "constants.h"
@@ -150,8 +154,9 @@ static inline void score_keys(kv_head page, int n, bool sees, threadgroup float 
     for (int j = 0; j < PAGE_TILES; j++) simdgroup_store(sums[j], scores + 8 * j, SCORE_PITCH);
 }
 
-/* Scores to weights, in place, of the page's first `seen` positions (0: the lane's query sees none).
- * Puts what earlier sums shrink by on the diagonal; true if any of the simdgroup's queries shrink. */
+/* Scores to weights, in place, of the page's first `seen` positions (0: the lane's query sees
+ * none). Puts what earlier sums shrink by on the diagonal; true if any of the simdgroup's queries
+ * shrink. */
 static inline bool weigh_scores(threadgroup float *scores, int seen, float scale, int lane,
                                 thread prefill_state &state)
 {
@@ -219,8 +224,8 @@ static inline void mix_values(kv_head page, int n, bool sees, threadgroup float 
         }
 }
 
-/* The output's first n rows, divided by their sums of weights, to y: 32 dimensions at a time through
- * `scores`. y: the first query's output, rows `row_floats` apart. */
+/* The output's first n rows, divided by their sums of weights, to y: 32 dimensions at a time
+ * through `scores`. y: the first query's output, rows `row_floats` apart. */
 static inline void write_rows(device float *y, uint row_floats, int n, threadgroup float *scores,
                               int lane, thread prefill_state &state)
 {

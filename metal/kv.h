@@ -3,11 +3,11 @@
  *
  *   keys    [head_dim / 2, PAGE_POSITIONS, 2]     values    [PAGE_POSITIONS, head_dim]
  *
- * Attention reads keys with a lane a position and values with a lane a dimension. In these orders the
- * lanes of a simdgroup read neighbouring pairs in both: 128 bytes of halves or 256 of floats at a
- * time, each byte once. (vLLM's cache splits keys likewise: Kwon et al. 2023, arXiv:2309.06180.) Any
- * even head_dim comes in pairs, and the dot product of a position stays in its lane, where rows of keys
- * would end in five shuffles a position and head.
+ * Attention reads keys with a lane a position and values with a lane a dimension. In these orders
+ * the lanes of a simdgroup read neighbouring pairs in both: 128 bytes of halves or 256 of floats at
+ * a time, each byte once. (vLLM's cache splits keys likewise: Kwon et al. 2023, arXiv:2309.06180.)
+ * Any even head_dim comes in pairs, and the dot product of a position stays in its lane, where rows
+ * of keys would end in five shuffles a position and head.
  */
 #ifndef SMELT_KV_H
 #define SMELT_KV_H

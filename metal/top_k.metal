@@ -1,13 +1,13 @@
-/* top_k: the k largest logits of a row in order, of equal ones those of the lowest ids. Sampling reads
- * back k of them instead of the vocabulary.
+/* top_k: the k largest logits of a row in order, of equal ones those of the lowest ids. Sampling
+ * reads back k of them instead of the vocabulary.
  *
  * One threadgroup a row. A radix selection from the top (as in Alabi et al. 2012, "Fast k-selection
  * algorithms for graphics processing units") finds where to cut: a histogram of the ranks' upper 11
- * bits says in which bin the k-th lies, one of the next 11 bits of that bin's ranks narrows it, and so
- * on, until a bin ends exactly at k. Ties that straddle the cut are settled in the same way by the ids,
- * inverted, so that the lower is the larger. Most rows need two or three readings of their logits,
- * coalesced, and a last one that collects the k found; a bitonic sort in threadgroup memory puts them
- * in order. Only integers are compared: the answer is exact, and the same every time.
+ * bits says in which bin the k-th lies, one of the next 11 bits of that bin's ranks narrows it, and
+ * so on, until a bin ends exactly at k. Ties that straddle the cut are settled in the same way by
+ * the ids, inverted, so that the lower is the larger. Most rows need two or three readings of their
+ * logits, coalesced, and a last one that collects the k found; a bitonic sort in threadgroup memory
+ * puts them in order. Only integers are compared: the answer is exact, and the same every time.
  *
  * Buffers from 3: logits [n_logits, n_vocab], result top_entry [n_logits, k]; k <= n_vocab.
  */
@@ -21,8 +21,8 @@ enum {
 };
 static_assert(TOP_BINS == 2 * TOP_THREADS, "a thread counts two bins");
 
-/* The cut: a logit is taken if its rank, as far as the mask reaches, is larger than this one, or if it
- * is equal and so much of its inverted id is not smaller. */
+/* The cut: a logit is taken if its rank, as far as the mask reaches, is larger than this one, or if
+ * it is equal and so much of its inverted id is not smaller. */
 struct top_cut {
     uint rank, rank_mask, id, id_mask;
 
