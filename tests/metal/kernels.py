@@ -156,7 +156,7 @@ class Pages:
         return {"KV_F16": int(self.f16), "HEAD_DIM": self.head_dim}
 
     def page(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """A page's keys and values in the second layer: [PAGE, n_kv_heads, head_dim / 2, 2], views."""
+        """Views of a page in the second layer: keys, values [PAGE, n_kv_heads, head_dim / 2, 2]."""
         slab = self.slabs[index // CONST["SLAB_PAGES"]]
         memory = (ctypes.c_char * slab.length).from_address(slab.address)
         raw = np.frombuffer(memory, self.dtype).reshape(-1, 2, *self.shape)
