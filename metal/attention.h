@@ -5,7 +5,6 @@
 #include "kernel_args.h"
 
 enum {
-    ATTENTION_SIMDGROUPS = ATTENTION_THREADS / SIMD_WIDTH,
     MAX_HEAD_DIM = 256, /* sizes arrays of registers, which function constants cannot */
 };
 

@@ -8,7 +8,7 @@
  * (kv.h).
  *
  * A threadgroup serves one token, one group of heads, and the SPLIT_PAGES pages of one split; each
- * of its 4 simdgroups takes every 4th page and keeps maximum, sum and output of every head in
+ * of its 8 simdgroups takes every 8th page and keeps maximum, sum and output of every head in
  * registers:
  *   scores: a lane is a position. Its dot products need no other lane; q comes from threadgroup
  *     memory, the same address for all lanes.
@@ -27,13 +27,14 @@
 using namespace metal;
 
 enum {
+    DECODE_SIMDGROUPS = DECODE_THREADS / SIMD_WIDTH,
     LANE_PAIRS = MAX_HEAD_DIM / 2 / SIMD_WIDTH, /* pairs of dimensions a lane has, at most */
-    MERGE_HEADS = 4,                            /* heads merged at a time */
+    MERGE_HEADS = 2,                            /* heads merged at a time */
     QUERY_FLOATS = ATTENTION_MAX_HEADS * MAX_HEAD_DIM,
     WEIGHT_FLOATS = ATTENTION_MAX_HEADS * PAGE_POSITIONS, /* of a simdgroup */
-    MERGE_FLOATS = ATTENTION_SIMDGROUPS * MERGE_HEADS * MAX_HEAD_DIM,
+    MERGE_FLOATS = DECODE_SIMDGROUPS * MERGE_HEADS * MAX_HEAD_DIM,
 };
-static_assert(QUERY_FLOATS + ATTENTION_SIMDGROUPS * WEIGHT_FLOATS <= MERGE_FLOATS,
+static_assert(QUERY_FLOATS + DECODE_SIMDGROUPS * WEIGHT_FLOATS <= MERGE_FLOATS,
               "the memory of merging serves the queries and weights before");
 
 constant bool WHOLE = !SPLIT;
@@ -52,7 +53,7 @@ static inline int query_stride() { return (HEAD_DIM + 3) / 4; }
 static inline void read_queries(device const float *q, threadgroup float *to, uint thread_index)
 {
     const int stride = 4 * query_stride();
-    for (int i = (int)thread_index; i < GROUP_HEADS * stride; i += ATTENTION_THREADS)
+    for (int i = (int)thread_index; i < GROUP_HEADS * stride; i += DECODE_THREADS)
         to[i] = i % stride < HEAD_DIM ? q[i / stride * HEAD_DIM + i % stride] : 0.0f;
 }
 
@@ -98,7 +99,8 @@ static inline void weigh_page(thread const float *scores, bool is_seen, float sc
 }
 
 /* Adds the values of the page's first `seen` positions, four at a time. Those missing in the last
- * four have the weight 0; the last seen one is read in their place, since a page may hold anything. */
+ * four have the weight 0; the last seen one is read in their place, since a page may hold
+ * anything. */
 static inline void add_values(kv_head page, int seen, threadgroup const float4 *weights, uint lane,
                               thread decode_state &state)
 {
@@ -173,9 +175,9 @@ static inline merged merge(threadgroup const float2 *outs, threadgroup const flo
                            int pair)
 {
     merged m = {-INFINITY, 0.0f, float2(0.0f)};
-    for (int s = 0; s < ATTENTION_SIMDGROUPS; s++)
+    for (int s = 0; s < DECODE_SIMDGROUPS; s++)
         m.maximum = fmax(m.maximum, totals[s * MERGE_HEADS + h].x);
-    for (int s = 0; s < ATTENTION_SIMDGROUPS; s++) {
+    for (int s = 0; s < DECODE_SIMDGROUPS; s++) {
         const int at = s * MERGE_HEADS + h;
         m.add(totals[at], outs[at * (HEAD_DIM / 2) + pair]);
     }
@@ -192,7 +194,7 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
 
 /* Buffers from 3: q [n_tokens, n_heads, head_dim], slabs, [y, as q], [partial]. Grid: (n_heads /
  * GROUP_HEADS, n_singles, n_splits). */
-[[max_total_threads_per_threadgroup(ATTENTION_THREADS)]] kernel void attention_decode(
+[[max_total_threads_per_threadgroup(DECODE_THREADS)]] kernel void attention_decode(
     constant step_args &step [[buffer(BUFFER_STEP)]],
     device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],
     constant attention_args &args [[buffer(BUFFER_ARGS)]],
@@ -206,7 +208,7 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
     uint simdgroup [[simdgroup_index_in_threadgroup]])
 {
     threadgroup float4 shared[MERGE_FLOATS / 4];
-    threadgroup float2 totals[ATTENTION_SIMDGROUPS * MERGE_HEADS];
+    threadgroup float2 totals[DECODE_SIMDGROUPS * MERGE_HEADS];
     const int token = data[step.singles + (int)group.y];
     const int seen = position_of(step, data, token) + 1;
     const int first_page = (int)group.z * SPLIT_PAGES, n_pages = (seen - 1) / PAGE_POSITIONS + 1;
@@ -228,7 +230,7 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
     }
     threadgroup float *weights =
         (threadgroup float *)shared + QUERY_FLOATS + (int)simdgroup * WEIGHT_FLOATS;
-    for (int p = first_page + (int)simdgroup; p < end_page; p += ATTENTION_SIMDGROUPS) {
+    for (int p = first_page + (int)simdgroup; p < end_page; p += DECODE_SIMDGROUPS) {
         const int n = min(seen - p * PAGE_POSITIONS, (int)PAGE_POSITIONS);
         attend_page(kv_head_of(slabs, args, table[p], kv_index), n, shared, args.scale, lane,
                     weights, state);
@@ -243,7 +245,7 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
         publish(state, first, lane, outs + own * n_pairs, totals + own);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         const int n = min(GROUP_HEADS - first, (int)MERGE_HEADS) * n_pairs;
-        for (int i = (int)thread_index; i < n; i += ATTENTION_THREADS) {
+        for (int i = (int)thread_index; i < n; i += DECODE_THREADS) {
             const int h = i / n_pairs, pair = i % n_pairs;
             const merged m = merge(outs, totals, h, pair);
             const uint head = (uint)(first_head + first + h);

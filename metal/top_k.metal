@@ -54,7 +54,8 @@ static inline void count_digits(device const float *x, uint n_vocab, top_cut cut
     threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-/* Each thread has the next two bins from the top; the one in whose bins the wanted-th lies says so. */
+/* Each thread has the next two bins from the top; the one in whose bins the wanted-th lies says
+ * so. */
 static inline void find_bin(threadgroup atomic_uint *bins, uint wanted, threadgroup uint *totals,
                             threadgroup top_bin *found, uint thread_index)
 {
@@ -83,7 +84,7 @@ static inline top_cut find_cut(device const float *x, uint n_vocab, uint k,
     uint wanted = k;
     for (int of_id = 0; of_id < 2; of_id++)
         for (int top = 32; top > 0; top -= TOP_BITS) {
-            const uint shift = (uint)max(top - TOP_BITS, 0); /* the last digit overlaps the one before */
+            const uint shift = (uint)max(top - TOP_BITS, 0); /* the last two digits overlap */
             count_digits(x, n_vocab, cut, of_id, shift, bins, thread_index);
             find_bin(bins, wanted, totals, found, thread_index);
             const top_bin b = *found;
@@ -107,7 +108,8 @@ static inline bool precedes(uint rank_a, uint id_a, uint rank_b, uint id_b)
 }
 
 /* Batcher's bitonic sort of n = 2^m entries. */
-static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, uint n, uint thread_index)
+static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, uint n,
+                                uint thread_index)
 {
     for (uint size = 2; size <= n; size *= 2)
         for (uint stride = size / 2; stride > 0; stride /= 2) {

@@ -1,4 +1,4 @@
-"""attention_decode and attention_reduce: whole and split contexts, shared heads, both page types."""
+"""attention_decode and attention_reduce: whole and split contexts, shared heads, both KV types."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def lasts(case: Case) -> list[int]:
 
 @pytest.mark.parametrize("heads", HEADS)
 def test_short_contexts(heads: tuple[int, int, int, bool]) -> None:
-    """Within one split, whole and split pipelines give the same bits, and those of other tokens stay."""
-    n_heads, n_kv_heads, head_dim, f16 = heads
+    """Within one split, whole and split pipelines give the same bits; other tokens' stay."""
     case = Case([(0, 1), (30, 31), (31, 32), (30, 33), (511, 512), (126, 130)], *heads)
     tokens = lasts(case)
     y = case.decode(tokens, split=False)

@@ -40,12 +40,13 @@ def test_ties(n_vocab: int, k: int) -> None:
     rng = np.random.default_rng(n_vocab + k)
     logits = np.round(rng.standard_normal((3, n_vocab))).astype(np.float32)
     logits[1] = -2.5
-    logits[2] = np.where(rng.random(n_vocab) < 0.01, 1, np.where(rng.random(n_vocab) < 0.5, 0, -0.0))
+    zeros = np.where(rng.random(n_vocab) < 0.5, 0, -0.0)
+    logits[2] = np.where(rng.random(n_vocab) < 0.01, 1, zeros)
     check(logits, k)
 
 
 def test_numbers_of_all_sizes() -> None:
-    """Neighbouring floats differ in their last bits, and the smallest and largest are told apart."""
+    """Neighbouring floats differ in their last bits; the smallest and largest are told apart."""
     bits = np.random.default_rng(5).integers(0, 2**32, (2, 2000), np.uint32)
     bits[1] = 0x3F800000 + np.random.default_rng(6).permutation(2000)
     logits = bits.view(np.float32)
