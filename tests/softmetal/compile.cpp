@@ -41,7 +41,8 @@ std::vector<std::string> command(std::initializer_list<const std::vector<std::st
     return all;
 }
 
-/* A temporary file with this content, gone with the object. */
+/* A temporary file with this content, gone with the object. Compilers read it as their standard input, so that
+ * its name does not get into what they make: that is kept under its content. */
 struct temporary {
     const std::string path;
     temporary(const std::string &suffix, const std::string &content) : path(fresh_name(suffix))
@@ -59,8 +60,8 @@ bool preprocess(const std::string &source, const char *include_directory, std::s
                                           "-I" + prelude_directory() + "/include"};
     if (include_directory)
         arguments.push_back(std::string("-I") + include_directory);
-    arguments.insert(arguments.end(), {"-o", out.path, in.path});
-    return run_program(command({&arguments}), error) == 0 && read_file(out.path, result);
+    arguments.insert(arguments.end(), {"-o", out.path, "-"});
+    return run_program(command({&arguments}), error, in.path) == 0 && read_file(out.path, result);
 }
 
 std::string join(const std::vector<std::string> &lines)
@@ -74,9 +75,9 @@ std::string join(const std::vector<std::string> &lines)
 std::string check_spaces(const std::string &text)
 {
     const temporary in(".cpp", text);
-    const std::vector<std::string> arguments = {"-x", "c++", "-I" + prelude_directory(), "-include", "prelude.h", in.path};
+    const std::vector<std::string> arguments = {"-x", "c++", "-I" + prelude_directory(), "-include", "prelude.h", "-"};
     std::string output;
-    run_program(command({&LANGUAGE, &STRICT, &arguments}), output);
+    run_program(command({&LANGUAGE, &STRICT, &arguments}), output, in.path);
     return join(read_diagnostics(output, prelude_directory()));
 }
 
@@ -85,11 +86,12 @@ bool lower(const std::string &text, bool checked, std::string &result, std::stri
     const temporary in(".cpp", text), out(".ll", "");
     std::vector<std::string> arguments = {"-O2", "-Xclang", "-disable-llvm-passes", "-gline-tables-only", "-gdwarf-4", "-S",
                                           "-emit-llvm", "-x", "c++", "-I" + prelude_directory(), "-include", "prelude.h",
-                                          "-o", out.path, in.path};
+                                          "-o", out.path, "-"};
     if (checked)
         arguments.insert(arguments.begin(), {"-DSOFTMETAL_CHECKED=1", "-fsanitize=kernel-address,alignment",
                                                "-fsanitize-ignorelist=" + prelude_directory() + "/ignore.list"});
-    return run_program(command({&LANGUAGE, &CODE, &MACHINE, &arguments}), error) == 0 && read_file(out.path, result);
+    return run_program(command({&LANGUAGE, &CODE, &MACHINE, &arguments}), error, in.path) == 0 &&
+           read_file(out.path, result);
 }
 
 /* The front end: what this text declares, or what is wrong with it. */
@@ -130,12 +132,15 @@ bool compile_source(const std::string &source, const char *include_directory, bo
         error = "softmetal needs clang++ (19 or later) on the path";
         return false;
     }
-    if (!preprocess(source, include_directory, preprocessed, error))
+    const std::string mode = checked ? "checked" : "fast";
+    if (include_directory && !preprocess(source, include_directory, preprocessed, error))
         return false;
     const std::string path =
-        cache_directory() + "/" + digest(environment() + (checked ? "checked" : "fast") + preprocessed) + ".library";
+        cache_directory() + "/" + digest(environment() + mode + source + preprocessed) + ".library";
     if (read_file(path, library))
         return true;
+    if (!include_directory && !preprocess(source, nullptr, preprocessed, error))
+        return false;
     if (!translate(preprocessed, checked, library, error))
         return false;
     write_file(path, library);

@@ -57,12 +57,20 @@ std::string find_compiler()
     return "";
 }
 
+/* Whether what is compiled may depend on a file of this name: C++ text, or a header without a suffix. */
+bool matters(const std::string &name)
+{
+    const size_t dot = name.rfind('.');
+    const std::string suffix = dot == std::string::npos ? "" : name.substr(dot);
+    return name[0] != '.' && (suffix.empty() || suffix == ".cpp" || suffix == ".h" || suffix == ".def" || suffix == ".list");
+}
+
 std::string directory_content(const std::string &path)
 {
     std::vector<std::string> names;
     if (DIR *d = opendir(path.c_str())) {
         while (const dirent *entry = readdir(d))
-            if (entry->d_name[0] != '.')
+            if (matters(entry->d_name))
                 names.push_back(entry->d_name);
         closedir(d);
     }
@@ -78,7 +86,7 @@ std::string directory_content(const std::string &path)
 
 } // namespace
 
-int run_program(const std::vector<std::string> &arguments, std::string &output)
+int run_program(const std::vector<std::string> &arguments, std::string &output, const std::string &input)
 {
     std::vector<char *> argv;
     for (const std::string &a : arguments)
@@ -90,6 +98,7 @@ int run_program(const std::vector<std::string> &arguments, std::string &output)
         return -1;
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, input.empty() ? "/dev/null" : input.c_str(), O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
     pid_t pid;
@@ -185,7 +194,10 @@ const std::string &prelude_directory()
 const std::string &environment()
 {
     static const std::string all = [] {
-        std::string cpu, text = directory_content(prelude_directory()) + directory_content(prelude_directory() + "/include");
+        const std::string own = prelude_directory().substr(0, prelude_directory().rfind('/'));
+        std::string cpu, text;
+        for (const char *part : {"", "/prelude", "/prelude/include"})
+            text += directory_content(own + part);
         struct stat s = {};
         stat(compiler().c_str(), &s);
         text += compiler() + " " + std::to_string(s.st_size) + " " + std::to_string(s.st_mtime);

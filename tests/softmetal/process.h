@@ -7,8 +7,9 @@
 
 namespace softmetal {
 
-/* Runs a program; its output and error output go to `output`. Returns its exit status, or -1. */
-int run_program(const std::vector<std::string> &arguments, std::string &output);
+/* Runs a program; its input is the file `input` ("": nothing), its output and error output go to `output`.
+ * Returns its exit status, or -1. */
+int run_program(const std::vector<std::string> &arguments, std::string &output, const std::string &input = "");
 
 bool read_file(const std::string &path, std::string &content);
 /* Writes beside the target and renames, so that readers see the whole file or none. */
@@ -24,7 +25,7 @@ std::string fresh_name(const std::string &suffix);
 
 /* The compiler: $SOFTMETAL_CLANG, or the first clang++ of a known version that is on the path; "" if none. */
 const std::string &compiler();
-/* What a result depends on besides its text: compiler, prelude, processor. */
+/* What a result depends on besides its text: compiler, processor, prelude, and this program's own sources. */
 const std::string &environment();
 /* Where prelude.h lies: beside the source of this program, which was compiled by its absolute path. */
 const std::string &prelude_directory();
