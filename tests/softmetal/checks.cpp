@@ -95,7 +95,7 @@ bool checker::check_written(incident &found)
     if (!is_threadgroup_memory(found.address))
         return true;
     u8 *own = &written[found.address - memory_start];
-    if (found.access == ACCESS_WRITE) {
+    if (found.access == ACCESS_WRITE || found.access == ACCESS_ATOMIC_STORE) {
         memset(own, 1, found.bytes);
         return true;
     }
@@ -146,7 +146,7 @@ bool checker::check_races(incident &found)
     now.dispatch = dispatch, now.threadgroup = threadgroup, now.thread = (u16)found.thread;
     now.interval = in_threadgroup ? threadgroup_interval : device_interval;
     now.turn = in_threadgroup ? threadgroup_turn[group] : device_turn[group];
-    now.atomic = found.access == ACCESS_ATOMIC;
+    now.atomic = found.access >= ACCESS_ATOMIC;
     for (u64 a = found.address & ~(u64)(GRANULE - 1); a < end; a += GRANULE) {
         cell &c = cells_of(a)[a % PAGE / GRANULE];
         now.mask = (u8)((a >= found.address ? 1 : 0) | (a + 1 < end ? 2 : 0));

@@ -59,7 +59,10 @@ std::string divergence(const machine *m, const incident &i)
            ": other threads have ended" + own;
 }
 
-const char *verb(u32 access) { return access == ACCESS_READ ? "reads" : access == ACCESS_WRITE ? "writes" : "updates"; }
+const char *verb(u32 access)
+{
+    return access == ACCESS_READ ? "reads" : access == ACCESS_ATOMIC ? "updates" : "writes";
+}
 
 /* "writes 4 bytes at byte 256 of buffer(0) 'y' (256 bytes)" */
 std::string memory_access(const checker &names, const incident &i)

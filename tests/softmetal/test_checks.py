@@ -309,6 +309,23 @@ def test_atomics_are_no_race_and_plain_accesses_beside_them_are() -> None:
         )
 
 
+def test_atomics_in_threadgroup_memory() -> None:
+    """A store is a first write; an update of what nobody stored is a read of it."""
+    parameters = "device uint *y [[buffer(0)]], uint t [[thread_index_in_threadgroup]]"
+    body = f"""threadgroup atomic_uint n[2];
+if (t < START) atomic_store_explicit(&n[t], 0u, memory_order_relaxed);
+{BARRIER}
+atomic_fetch_add_explicit(&n[t % 2], 3u, memory_order_relaxed);
+{BARRIER}
+if (t < 2) y[t] = atomic_load_explicit(&n[t], memory_order_relaxed);"""
+    y = np.zeros(2, np.uint32)
+    library(body.replace("START", "2"), CHECKED, parameters).run("k", {0: y}, 1, 40)
+    assert y.tolist() == [60, 60]
+    with pytest.raises(MslError, match="nobody wrote: updates 4 bytes at byte 4") as caught:
+        library(body.replace("START", "1"), CHECKED, parameters).run("k", {0: y}, 1, 40)
+    at(str(caught.value), 5)
+
+
 def test_data_race_between_threadgroups() -> None:
     text = fault("y[t] = 1;", groups=2)
     at(text, 2, 0, 1)

@@ -22,9 +22,9 @@ __attribute__((noinline, no_sanitize("kernel-address", "alignment"))) inline voi
 #define SOFTMETAL_HERE __builtin_return_address(0)
 #define SOFTMETAL_OUTLINE __attribute__((noinline, used, no_sanitize("kernel-address", "alignment")))
 
-SOFTMETAL_OUTLINE inline void touch_atomic(u64 address, u64 bytes)
+SOFTMETAL_OUTLINE inline void touch_atomic(u64 address, u64 bytes, access_kind kind)
 {
-    touch(address, bytes, ACCESS_ATOMIC, SOFTMETAL_HERE);
+    touch(address, bytes, kind, SOFTMETAL_HERE);
 }
 
 #define SOFTMETAL_ACCESSES(bytes) \
@@ -71,7 +71,7 @@ extern "C" SOFTMETAL_OUTLINE void __ubsan_handle_type_mismatch_v1(const text_pla
 #undef SOFTMETAL_HERE
 #undef SOFTMETAL_OUTLINE
 #else
-SOFTMETAL_INLINE void touch_atomic(u64, u64) {}
+SOFTMETAL_INLINE void touch_atomic(u64, u64, access_kind) {}
 #endif
 
 } // namespace softmetal

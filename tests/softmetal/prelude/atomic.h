@@ -29,11 +29,11 @@ template <class P> struct atomic_at {
 };
 template <class P> using atomic_type = typename atomic_at<P>::type;
 
-template <class P> SOFTMETAL_INLINE auto address(P p)
+template <class P> SOFTMETAL_INLINE auto address(P p, softmetal::access_kind kind = softmetal::ACCESS_ATOMIC)
 {
     typedef atomic_type<P> T;
     T *plain = (T *)(unsigned long)&p->value;
-    softmetal::touch_atomic((unsigned long)plain, sizeof(T));
+    softmetal::touch_atomic((unsigned long)plain, sizeof(T), kind);
     return plain;
 }
 } // namespace detail
@@ -44,7 +44,7 @@ template <class P> inline detail::atomic_type<P> atomic_load_explicit(P p, memor
 }
 template <class P, class V> inline void atomic_store_explicit(P p, V v, memory_order)
 {
-    __atomic_store_n(detail::address(p), (detail::atomic_type<P>)v, __ATOMIC_RELAXED);
+    __atomic_store_n(detail::address(p, softmetal::ACCESS_ATOMIC_STORE), (detail::atomic_type<P>)v, __ATOMIC_RELAXED);
 }
 template <class P, class V> inline detail::atomic_type<P> atomic_exchange_explicit(P p, V v, memory_order)
 {

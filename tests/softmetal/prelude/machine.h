@@ -41,7 +41,7 @@ enum operation : u32 {
 #include "operations.def"
 };
 
-enum access_kind : u32 { ACCESS_READ, ACCESS_WRITE, ACCESS_ATOMIC };
+enum access_kind : u32 { ACCESS_READ, ACCESS_WRITE, ACCESS_ATOMIC, ACCESS_ATOMIC_STORE };
 
 struct simd_group {
     alignas(64) u8 slots[2][LANES * 32];  /* what the lanes bring, of two rendezvous in turn */
