@@ -1,4 +1,4 @@
-/* attention of single tokens (decode), and the sum of its parts over long contexts.
+/* attention of single tokens (decode).
  *
  * Flash attention (Dao et al. 2022, arXiv:2205.14135) on the online softmax of Milakov and
  * Gimelshein 2018, arXiv:1805.02867, split over the context as in Flash-Decoding (Dao, Haziza,
@@ -9,7 +9,8 @@
  *
  * A threadgroup serves one token, one group of heads, and the SPLIT_PAGES pages of one split; each
  * of its 8 simdgroups takes every 8th page and keeps maximum, sum and output of every head in
- * registers:
+ * registers. (Eight, since a short context of a model with few KV heads makes only a handful of
+ * threadgroups, and a core needs several simdgroups to hide the latency of its loads.)
  *   scores: a lane is a position. Its dot products need no other lane; q comes from threadgroup
  *     memory, the same address for all lanes.
  *   softmax: one simd_max a head; sums stay in their lanes until the end.
@@ -157,19 +158,6 @@ static inline void publish(thread const decode_state &state, int first, uint lan
         }
 }
 
-/* Results of parts of a context, brought to a common maximum and added. */
-struct merged {
-    float maximum, sum;
-    float2 out;
-
-    void add(float2 total, float2 part)
-    {
-        const float weight = softmax_weight(total.x, maximum);
-        sum = fma(weight, total.y, sum);
-        out = fma(float2(weight), part, out);
-    }
-};
-
 /* One pair of one head, of all simdgroups: outs [simdgroups, MERGE_HEADS, pairs] and totals. */
 static inline merged merge(threadgroup const float2 *outs, threadgroup const float2 *totals, int h,
                            int pair)
@@ -182,14 +170,6 @@ static inline merged merge(threadgroup const float2 *outs, threadgroup const flo
         m.add(totals[at], outs[at * (HEAD_DIM / 2) + pair]);
     }
     return m;
-}
-
-/* partial, as pairs: [n_singles, n_heads, n_splits, head_dim / 2 + 1], the sums of weighted values
- * and then (maximum, sum of weights). */
-static inline size_t partial_row(constant step_args &step, constant attention_args &args,
-                                 uint single, uint head)
-{
-    return ((size_t)single * (uint)args.n_heads + head) * (uint)step.n_splits;
 }
 
 /* Buffers from 3: q [n_tokens, n_heads, head_dim], slabs, [y, as q], [partial]. Grid: (n_heads /
@@ -258,36 +238,5 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
                 y[((size_t)token * (uint)args.n_heads + head) * (uint)n_pairs + (uint)pair] =
                     m.out / m.sum;
         }
-    }
-}
-
-/* Adds the splits of one (token, head), in their order: a simdgroup, a lane up to four pairs of
- * dimensions, and every row of `partial` read once. With one split it changes no bit.
- * Buffers from 3: partial, y. Grid: (n_heads, n_singles). */
-kernel void attention_reduce(constant step_args &step [[buffer(BUFFER_STEP)]],
-                             device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],
-                             constant attention_args &args [[buffer(BUFFER_ARGS)]],
-                             device const float2 *partial [[buffer(BUFFER_OP)]],
-                             device float2 *y [[buffer(BUFFER_OP + 1)]],
-                             uint2 group [[threadgroup_position_in_grid]],
-                             uint lane [[thread_index_in_simdgroup]])
-{
-    const int token = data[step.singles + (int)group.y], n_pairs = HEAD_DIM / 2;
-    const int n_splits = position_of(step, data, token) / (SPLIT_PAGES * PAGE_POSITIONS) + 1;
-    device const float2 *rows =
-        partial + partial_row(step, args, group.y, group.x) * (uint)(n_pairs + 1);
-    device float2 *out = y + ((size_t)token * (uint)args.n_heads + group.x) * (uint)n_pairs;
-
-    float maximum = -INFINITY;
-    for (int s = (int)lane; s < n_splits; s += SIMD_WIDTH)
-        maximum = fmax(maximum, rows[(size_t)s * (uint)(n_pairs + 1) + (uint)n_pairs].x);
-    maximum = simd_max(maximum);
-    for (int pair = (int)lane; pair < n_pairs; pair += SIMD_WIDTH) {
-        merged m = {maximum, 0.0f, float2(0.0f)};
-        for (int s = 0; s < n_splits; s++) {
-            device const float2 *row = rows + (size_t)s * (uint)(n_pairs + 1);
-            m.add(row[n_pairs], row[pair]);
-        }
-        out[pair] = m.out / m.sum;
     }
 }

@@ -24,8 +24,8 @@
  * threadgroup memory, and an M1 or M2 gains little else; it would round queries and weights to 11
  * bits. Rows are a few floats longer than their content, so that the 8 rows of a tile lie in
  * different banks. For a head_dim above 128 queries and output no longer fit the 128 registers of a
- * lane, and the compiler will keep some of the queries in memory: two readings a page, little
- * beside its 512 products.
+ * lane, and the compiler will keep some of the queries in memory: a reading a page, little beside
+ * the products.
  */
 #include "attention.h"
 #include "constants.h"

@@ -9,7 +9,8 @@
  * logits, coalesced, and a last one that collects the k found; a bitonic sort in threadgroup memory
  * puts them in order. Only integers are compared: the answer is exact, and the same every time.
  *
- * Buffers from 3: logits [n_logits, n_vocab], result top_entry [n_logits, k]; k <= n_vocab.
+ * Buffers from 3: logits [n_logits, n_vocab], result top_entry [n_logits, k], of which those past
+ * n_vocab are (-1, -inf).
  */
 #include "top.h"
 using namespace metal;
@@ -138,7 +139,7 @@ static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, 
     threadgroup uint totals[TOP_SIMDGROUPS], ranks[TOP_MAX], ids[TOP_MAX];
     threadgroup top_bin found;
     threadgroup atomic_uint n_taken;
-    const uint n_vocab = (uint)args.n_vocab, k = (uint)args.k;
+    const uint n_vocab = (uint)args.n_vocab, k = min((uint)args.k, n_vocab);
     device const float *x = logits + (size_t)row * n_vocab;
 
     const top_cut cut = find_cut(x, n_vocab, k, bins, totals, &found, thread_index);
@@ -158,8 +159,8 @@ static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, 
         ids[slot] = i;
     }
     sort_entries(ranks, ids, n, thread_index);
-    for (uint i = thread_index; i < k; i += TOP_THREADS) {
-        const top_entry entry = {(int32_t)ids[i], x[ids[i]]};
-        result[(size_t)row * k + i] = entry;
+    for (uint i = thread_index; i < (uint)args.k; i += TOP_THREADS) {
+        const top_entry entry = {i < k ? (int32_t)ids[i] : -1, i < k ? x[ids[i]] : -INFINITY};
+        result[(size_t)row * (uint)args.k + i] = entry;
     }
 }

@@ -121,7 +121,7 @@ class Case:
             step=step, constants=constants, pages=self.pages, **mode)  # fmt: skip
         if split:
             grid, constants = (n_heads, len(tokens)), {"HEAD_DIM": head_dim}
-            run("attention_decode", "attention_reduce", args, [partial, y], grid,
+            run("attention_reduce", "attention_reduce", args, [partial, y], grid,
                 CONST["SIMD_WIDTH"], step=step, constants=constants, **mode)  # fmt: skip
         return y
 

@@ -55,6 +55,15 @@ def test_numbers_of_all_sizes() -> None:
         check(logits, k)
 
 
+def test_more_than_there_are() -> None:
+    logits = np.float32([[2, -np.inf, 3], [5, 5, 4]])
+    result = np.zeros((2, 6), STRUCTS["top_entry"])
+    args = struct("top_args", n_vocab=3, k=6)
+    run("top_k", "top_k", args, [logits, result], (2,), CONST["TOP_THREADS"])
+    assert result["id"].tolist() == [[2, 0, 1, -1, -1, -1], [0, 1, 2, -1, -1, -1]]
+    assert (result["logit"][:, 3:] == -np.inf).all()
+
+
 @pytest.mark.parametrize("special", [np.nan, -np.nan, np.inf])
 def test_what_is_no_number_comes_first(special: float) -> None:
     logits = np.random.default_rng(7).standard_normal((1, 500)).astype(np.float32)
