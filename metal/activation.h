@@ -8,7 +8,8 @@
 
 #include <metal_stdlib>
 
-/* x sigmoid(x) (Hendrycks and Gimpel 2016, arXiv:1606.08415; Elfwing et al. 2017, arXiv:1702.03118). */
+/* x sigmoid(x) (Hendrycks and Gimpel 2016, arXiv:1606.08415; Elfwing et al. 2017,
+ * arXiv:1702.03118). */
 static inline float silu(float x)
 {
     return x / (1.0f + metal::precise::exp(-x));
@@ -18,7 +19,8 @@ static inline float silu(float x)
 static inline float gelu(float x)
 {
     const float sqrt_2_over_pi = 0.79788456080286535588f;
-    return 0.5f * x * (1.0f + metal::precise::tanh(sqrt_2_over_pi * (x + 0.044715f * x * x * x)));
+    const float inner = metal::fma(0.044715f * x * x, x, x); /* no other way to round it */
+    return 0.5f * x * (1.0f + metal::precise::tanh(sqrt_2_over_pi * inner));
 }
 
 #endif

@@ -1,9 +1,9 @@
 /* argmax: the largest logit of a row, of equal ones that of the lowest id. Greedy decoding reads
  * back eight bytes a row instead of the vocabulary.
  *
- * One threadgroup a row; a thread looks at every 1,024th logit, so that a simdgroup reads 128 bytes at
- * a time and each logit once. Then simdgroups, then the whole group: first the largest rank, then the
- * lowest id that has it, which makes the answer independent of who found it.
+ * One threadgroup a row; a thread looks at every 1,024th logit, so that a simdgroup reads 128 bytes
+ * at a time and each logit once. Then simdgroups, then the whole group: first the largest rank,
+ * then the lowest id that has it, which makes the answer independent of who found it.
  *
  * Buffers from 3: logits [n_logits, n_vocab], result top_entry [n_logits, 1].
  */

@@ -1,18 +1,21 @@
-/* attention of single tokens (decode), and the sum of its parts over long contexts.
+/* attention of single tokens (decode).
  *
- * Flash attention (Dao et al. 2022, arXiv:2205.14135) on the online softmax of Milakov and Gimelshein
- * 2018, arXiv:1805.02867, split over the context as in Flash-Decoding (Dao, Haziza, Massa and Sizov
- * 2023). Decode attention is bound by the reading of keys and values, so they are read once for all
- * GROUP_HEADS query heads that share them (llama.cpp's and MLX's vector kernels read them once a head
- * and leave the rest to the cache), and every reading is of whole lines (kv.h).
+ * Flash attention (Dao et al. 2022, arXiv:2205.14135) on the online softmax of Milakov and
+ * Gimelshein 2018, arXiv:1805.02867, split over the context as in Flash-Decoding (Dao, Haziza,
+ * Massa and Sizov 2023). Decode attention is bound by the reading of keys and values, so they are
+ * read once for all GROUP_HEADS query heads that share them (llama.cpp's and MLX's vector kernels
+ * read them once a head and leave the rest to the cache), and every reading is of whole lines
+ * (kv.h).
  *
- * A threadgroup serves one token, one group of heads, and the SPLIT_PAGES pages of one split; each of its
- * 4 simdgroups takes every 4th page and keeps maximum, sum and output of every head in registers:
+ * A threadgroup serves one token, one group of heads, and the SPLIT_PAGES pages of one split; each
+ * of its 8 simdgroups takes every 8th page and keeps maximum, sum and output of every head in
+ * registers. (Eight, since a short context of a model with few KV heads makes only a handful of
+ * threadgroups, and a core needs several simdgroups to hide the latency of its loads.)
  *   scores: a lane is a position. Its dot products need no other lane; q comes from threadgroup
  *     memory, the same address for all lanes.
  *   softmax: one simd_max a head; sums stay in their lanes until the end.
- *   values: a lane is one to four pairs of dimensions; the weights of the page's positions go through
- *     threadgroup memory, four a reading.
+ *   values: a lane is one to four pairs of dimensions; the weights of the page's positions go
+ *     through threadgroup memory, four a reading.
  * At the end the simdgroups' results are merged, in their order. A sequence's pages are split alike
  * whatever else is in the step, so that the other sequences change no bit of a token's output.
  *
@@ -25,13 +28,14 @@
 using namespace metal;
 
 enum {
+    DECODE_SIMDGROUPS = DECODE_THREADS / SIMD_WIDTH,
     LANE_PAIRS = MAX_HEAD_DIM / 2 / SIMD_WIDTH, /* pairs of dimensions a lane has, at most */
-    MERGE_HEADS = 4,                            /* heads merged at a time */
+    MERGE_HEADS = 2,                            /* heads merged at a time */
     QUERY_FLOATS = ATTENTION_MAX_HEADS * MAX_HEAD_DIM,
     WEIGHT_FLOATS = ATTENTION_MAX_HEADS * PAGE_POSITIONS, /* of a simdgroup */
-    MERGE_FLOATS = ATTENTION_SIMDGROUPS * MERGE_HEADS * MAX_HEAD_DIM,
+    MERGE_FLOATS = DECODE_SIMDGROUPS * MERGE_HEADS * MAX_HEAD_DIM,
 };
-static_assert(QUERY_FLOATS + ATTENTION_SIMDGROUPS * WEIGHT_FLOATS <= MERGE_FLOATS,
+static_assert(QUERY_FLOATS + DECODE_SIMDGROUPS * WEIGHT_FLOATS <= MERGE_FLOATS,
               "the memory of merging serves the queries and weights before");
 
 constant bool WHOLE = !SPLIT;
@@ -50,7 +54,7 @@ static inline int query_stride() { return (HEAD_DIM + 3) / 4; }
 static inline void read_queries(device const float *q, threadgroup float *to, uint thread_index)
 {
     const int stride = 4 * query_stride();
-    for (int i = (int)thread_index; i < GROUP_HEADS * stride; i += ATTENTION_THREADS)
+    for (int i = (int)thread_index; i < GROUP_HEADS * stride; i += DECODE_THREADS)
         to[i] = i % stride < HEAD_DIM ? q[i / stride * HEAD_DIM + i % stride] : 0.0f;
 }
 
@@ -95,8 +99,9 @@ static inline void weigh_page(thread const float *scores, bool is_seen, float sc
         }
 }
 
-/* Adds the values of the page's first `seen` positions, four at a time. Those missing in the last four
- * have the weight 0; the last seen one is read in their place, since a page may hold anything. */
+/* Adds the values of the page's first `seen` positions, four at a time. Those missing in the last
+ * four have the weight 0; the last seen one is read in their place, since a page may hold
+ * anything. */
 static inline void add_values(kv_head page, int seen, threadgroup const float4 *weights, uint lane,
                               thread decode_state &state)
 {
@@ -136,8 +141,8 @@ static inline void attend_page(kv_head page, int seen, threadgroup const float4 
     simdgroup_barrier(mem_flags::mem_threadgroup); /* before the weights are written again */
 }
 
-/* A simdgroup's results for MERGE_HEADS heads, into threadgroup memory: outs [MERGE_HEADS, pairs], and
- * (maximum, sum of weights) of each head. */
+/* A simdgroup's results for MERGE_HEADS heads, into threadgroup memory: outs [MERGE_HEADS, pairs],
+ * and (maximum, sum of weights) of each head. */
 static inline void publish(thread const decode_state &state, int first, uint lane,
                            threadgroup float2 *outs, threadgroup float2 *totals)
 {
@@ -153,44 +158,23 @@ static inline void publish(thread const decode_state &state, int first, uint lan
         }
 }
 
-/* Results of parts of a context, brought to a common maximum and added. */
-struct merged {
-    float maximum, sum;
-    float2 out;
-
-    void add(float2 total, float2 part)
-    {
-        const float weight = softmax_weight(total.x, maximum);
-        sum = fma(weight, total.y, sum);
-        out = fma(float2(weight), part, out);
-    }
-};
-
 /* One pair of one head, of all simdgroups: outs [simdgroups, MERGE_HEADS, pairs] and totals. */
 static inline merged merge(threadgroup const float2 *outs, threadgroup const float2 *totals, int h,
                            int pair)
 {
     merged m = {-INFINITY, 0.0f, float2(0.0f)};
-    for (int s = 0; s < ATTENTION_SIMDGROUPS; s++)
+    for (int s = 0; s < DECODE_SIMDGROUPS; s++)
         m.maximum = fmax(m.maximum, totals[s * MERGE_HEADS + h].x);
-    for (int s = 0; s < ATTENTION_SIMDGROUPS; s++) {
+    for (int s = 0; s < DECODE_SIMDGROUPS; s++) {
         const int at = s * MERGE_HEADS + h;
         m.add(totals[at], outs[at * (HEAD_DIM / 2) + pair]);
     }
     return m;
 }
 
-/* partial, as pairs: [n_singles, n_heads, n_splits, head_dim / 2 + 1], the sums of weighted values
- * and then (maximum, sum of weights). */
-static inline size_t partial_row(constant step_args &step, constant attention_args &args,
-                                 uint single, uint head)
-{
-    return ((size_t)single * (uint)args.n_heads + head) * (uint)step.n_splits;
-}
-
 /* Buffers from 3: q [n_tokens, n_heads, head_dim], slabs, [y, as q], [partial]. Grid: (n_heads /
  * GROUP_HEADS, n_singles, n_splits). */
-[[max_total_threads_per_threadgroup(ATTENTION_THREADS)]] kernel void attention_decode(
+[[max_total_threads_per_threadgroup(DECODE_THREADS)]] kernel void attention_decode(
     constant step_args &step [[buffer(BUFFER_STEP)]],
     device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],
     constant attention_args &args [[buffer(BUFFER_ARGS)]],
@@ -204,7 +188,7 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
     uint simdgroup [[simdgroup_index_in_threadgroup]])
 {
     threadgroup float4 shared[MERGE_FLOATS / 4];
-    threadgroup float2 totals[ATTENTION_SIMDGROUPS * MERGE_HEADS];
+    threadgroup float2 totals[DECODE_SIMDGROUPS * MERGE_HEADS];
     const int token = data[step.singles + (int)group.y];
     const int seen = position_of(step, data, token) + 1;
     const int first_page = (int)group.z * SPLIT_PAGES, n_pages = (seen - 1) / PAGE_POSITIONS + 1;
@@ -226,7 +210,7 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
     }
     threadgroup float *weights =
         (threadgroup float *)shared + QUERY_FLOATS + (int)simdgroup * WEIGHT_FLOATS;
-    for (int p = first_page + (int)simdgroup; p < end_page; p += ATTENTION_SIMDGROUPS) {
+    for (int p = first_page + (int)simdgroup; p < end_page; p += DECODE_SIMDGROUPS) {
         const int n = min(seen - p * PAGE_POSITIONS, (int)PAGE_POSITIONS);
         attend_page(kv_head_of(slabs, args, table[p], kv_index), n, shared, args.scale, lane,
                     weights, state);
@@ -241,7 +225,7 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
         publish(state, first, lane, outs + own * n_pairs, totals + own);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         const int n = min(GROUP_HEADS - first, (int)MERGE_HEADS) * n_pairs;
-        for (int i = (int)thread_index; i < n; i += ATTENTION_THREADS) {
+        for (int i = (int)thread_index; i < n; i += DECODE_THREADS) {
             const int h = i / n_pairs, pair = i % n_pairs;
             const merged m = merge(outs, totals, h, pair);
             const uint head = (uint)(first_head + first + h);
@@ -254,36 +238,5 @@ static inline size_t partial_row(constant step_args &step, constant attention_ar
                 y[((size_t)token * (uint)args.n_heads + head) * (uint)n_pairs + (uint)pair] =
                     m.out / m.sum;
         }
-    }
-}
-
-/* Adds the splits of one (token, head), in their order: a simdgroup, a lane up to four pairs of
- * dimensions, and every row of `partial` read once. With one split it changes no bit.
- * Buffers from 3: partial, y. Grid: (n_heads, n_singles). */
-kernel void attention_reduce(constant step_args &step [[buffer(BUFFER_STEP)]],
-                             device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],
-                             constant attention_args &args [[buffer(BUFFER_ARGS)]],
-                             device const float2 *partial [[buffer(BUFFER_OP)]],
-                             device float2 *y [[buffer(BUFFER_OP + 1)]],
-                             uint2 group [[threadgroup_position_in_grid]],
-                             uint lane [[thread_index_in_simdgroup]])
-{
-    const int token = data[step.singles + (int)group.y], n_pairs = HEAD_DIM / 2;
-    const int n_splits = position_of(step, data, token) / (SPLIT_PAGES * PAGE_POSITIONS) + 1;
-    device const float2 *rows =
-        partial + partial_row(step, args, group.y, group.x) * (uint)(n_pairs + 1);
-    device float2 *out = y + ((size_t)token * (uint)args.n_heads + group.x) * (uint)n_pairs;
-
-    float maximum = -INFINITY;
-    for (int s = (int)lane; s < n_splits; s += SIMD_WIDTH)
-        maximum = fmax(maximum, rows[(size_t)s * (uint)(n_pairs + 1) + (uint)n_pairs].x);
-    maximum = simd_max(maximum);
-    for (int pair = (int)lane; pair < n_pairs; pair += SIMD_WIDTH) {
-        merged m = {maximum, 0.0f, float2(0.0f)};
-        for (int s = 0; s < n_splits; s++) {
-            device const float2 *row = rows + (size_t)s * (uint)(n_pairs + 1);
-            m.add(row[n_pairs], row[pair]);
-        }
-        out[pair] = m.out / m.sum;
     }
 }

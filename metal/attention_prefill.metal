@@ -1,27 +1,31 @@
 /* attention of a tile of queries (prefill): up to 32 tokens with consecutive positions, one head.
  *
- * Flash attention (Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691): the threadgroup walks
- * the pages from the first to that of its last token, keeps a running maximum, sum and output of each
- * query, and never has more scores than those of 32 queries and one page. Matrices are tiles of 8 x 8 on
- * simdgroup_matrix; each of the 4 simdgroups has 8 of the queries (MLX's and llama.cpp's kernels share
- * out the work alike), and so its own rows of scores and nobody to wait for in the softmax.
+ * Flash attention (Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691): the threadgroup
+ * walks the pages from the first to that of its last token, keeps a running maximum, sum and output
+ * of each query, and never has more scores than those of 32 queries and one page. Matrices are
+ * tiles of 8 x 8 on simdgroup_matrix; each of the 4 simdgroups has 8 of the queries (MLX's and
+ * llama.cpp's kernels share out the work alike), and so its own rows of scores and nobody to wait
+ * for in the softmax.
  *
  *   queries  in registers, 8 x head_dim a simdgroup
- *   page     read once for all 4 simdgroups, 64 dimensions at a time, into `stage`: keys as [dimension,
- *            position], as Q K^T wants them, values as [position, dimension]; zeros past head_dim, and
- *            past the last position, where a page may hold anything
+ *   page     read once for all 4 simdgroups, 64 dimensions at a time, into `stage`: keys as
+ *            [dimension, position], as Q K^T wants them, values as [position, dimension]; zeros
+ *            past head_dim, and past the last position, where a page may hold anything
  *   scores   8 x 32 a simdgroup: through threadgroup memory into the softmax, and back as weights
- *   output   in registers, 8 x head_dim a simdgroup; when maxima grow its rows shrink, by a product with
- *            a diagonal matrix, since the specification does not say which lane holds which element
+ *   output   in registers, 8 x head_dim a simdgroup; when maxima grow its rows shrink, by a product
+ *            with a diagonal matrix, since the specification does not say which lane holds which
+ *            element
  *
- * A page that a query does not see yet adds zeros to it, so a token's bits do not depend on where its tile
- * begins. (But 0 times NaN is NaN: the product with weights and with the diagonal spreads one over its tile.)
+ * A page that a query does not see yet adds zeros to it, so a token's bits do not depend on where
+ * its tile begins. (But 0 times NaN is NaN: the product with weights and with the diagonal spreads
+ * one over its tile.)
  *
- * Inputs and sums are float32. With half matrices a tile of keys or values would take half the threadgroup
- * memory, and an M1 or M2 gains little else; it would round queries and weights to 11 bits. Rows are a
- * few floats longer than their content, so that the 8 rows of a tile lie in different banks. For a
- * head_dim above 128 queries and output no longer fit the 128 registers of a lane, and the compiler will
- * keep some of the queries in memory: two readings a page, little beside its 512 products.
+ * Inputs and sums are float32. With half matrices a tile of keys or values would take half the
+ * threadgroup memory, and an M1 or M2 gains little else; it would round queries and weights to 11
+ * bits. Rows are a few floats longer than their content, so that the 8 rows of a tile lie in
+ * different banks. For a head_dim above 128 queries and output no longer fit the 128 registers of a
+ * lane, and the compiler will keep some of the queries in memory: a reading a page, little beside
+ * the products.
  */
 #include "attention.h"
 #include "constants.h"
@@ -30,6 +34,7 @@
 using namespace metal;
 
 enum {
+    PREFILL_SIMDGROUPS = PREFILL_THREADS / SIMD_WIDTH,
     QUERY_ROWS = 8, /* of a simdgroup: a row of tiles */
     DIM_TILES = MAX_HEAD_DIM / 8,
     PAGE_TILES = PAGE_POSITIONS / 8,
@@ -42,7 +47,7 @@ enum {
     STAGE_FLOATS = STAGE_DIMS * KEY_PITCH,
     SCORE_FLOATS = QUERY_ROWS * SCORE_PITCH,
 };
-static_assert(TILE_TOKENS == ATTENTION_SIMDGROUPS * QUERY_ROWS, "a simdgroup takes 8 queries");
+static_assert(TILE_TOKENS == PREFILL_SIMDGROUPS * QUERY_ROWS, "a simdgroup takes 8 queries");
 static_assert(PAGE_POSITIONS * VALUE_PITCH <= STAGE_FLOATS, "values fit where keys do");
 static_assert(TILE_TOKENS * VALUE_PITCH <= STAGE_FLOATS, "and so do queries");
 
@@ -59,12 +64,13 @@ static inline int chunk_dims(int c)
     return min((HEAD_DIM + 7) / 8 * 8 - c * STAGE_DIMS, (int)STAGE_DIMS);
 }
 
-/* Chunk c of the queries to stage [TILE_TOKENS, VALUE_PITCH]. q: the first of n, `row_pairs` apart. */
+/* Chunk c of the queries to stage [TILE_TOKENS, VALUE_PITCH]. q: the first of n, each `row_pairs`
+ * behind the other. */
 static inline void stage_queries(device const float2 *q, uint row_pairs, int n, int c,
                                  threadgroup float *stage, int thread_index)
 {
     const int pairs = chunk_dims(c) / 2;
-    for (int i = thread_index; i < TILE_TOKENS * pairs; i += ATTENTION_THREADS) {
+    for (int i = thread_index; i < TILE_TOKENS * pairs; i += PREFILL_THREADS) {
         const int row = i / pairs, column = i % pairs, pair = c * STAGE_DIMS / 2 + column;
         float2 x = 0.0f;
         if (row < n && pair < HEAD_DIM / 2) x = q[(uint)row * row_pairs + (uint)pair];
@@ -78,7 +84,8 @@ static inline void stage_keys(kv_head page, int n, int c, threadgroup float *sta
                               int thread_index)
 {
     const int position = thread_index % PAGE_POSITIONS, pairs = chunk_dims(c) / 2;
-    for (int i = thread_index / PAGE_POSITIONS; i < pairs; i += ATTENTION_THREADS / PAGE_POSITIONS) {
+    const int stride = PREFILL_THREADS / PAGE_POSITIONS;
+    for (int i = thread_index / PAGE_POSITIONS; i < pairs; i += stride) {
         const int pair = c * STAGE_DIMS / 2 + i;
         float2 x = 0.0f;
         if (position < n && pair < HEAD_DIM / 2) x = page.key(position, pair);
@@ -92,7 +99,7 @@ static inline void stage_values(kv_head page, int n, int c, threadgroup float *s
                                 int thread_index)
 {
     const int pairs = chunk_dims(c) / 2;
-    for (int i = thread_index; i < PAGE_POSITIONS * pairs; i += ATTENTION_THREADS) {
+    for (int i = thread_index; i < PAGE_POSITIONS * pairs; i += PREFILL_THREADS) {
         const int position = i / pairs, column = i % pairs, pair = c * STAGE_DIMS / 2 + column;
         float2 x = 0.0f;
         if (position < n && pair < HEAD_DIM / 2) x = page.value(position, pair);
@@ -141,8 +148,8 @@ static inline void score_keys(kv_head page, int n, bool sees, threadgroup float 
 #pragma clang loop unroll(full)
                     for (int j = 0; j < PAGE_TILES; j++) {
                         simdgroup_load(key, stage + 8 * i * KEY_PITCH + 8 * j, KEY_PITCH);
-                        simdgroup_multiply_accumulate(sums[j], state.query[c * CHUNK_TILES + i], key,
-                                                      sums[j]);
+                        simdgroup_multiply_accumulate(sums[j], state.query[c * CHUNK_TILES + i],
+                                                      key, sums[j]);
                     }
         }
     if (!sees) return;
@@ -150,8 +157,9 @@ static inline void score_keys(kv_head page, int n, bool sees, threadgroup float 
     for (int j = 0; j < PAGE_TILES; j++) simdgroup_store(sums[j], scores + 8 * j, SCORE_PITCH);
 }
 
-/* Scores to weights, in place, of the page's first `seen` positions (0: the lane's query sees none).
- * Puts what earlier sums shrink by on the diagonal; true if any of the simdgroup's queries shrink. */
+/* Scores to weights, in place, of the page's first `seen` positions (0: the lane's query sees
+ * none). Puts what earlier sums shrink by on the diagonal; true if any of the simdgroup's queries
+ * shrink. */
 static inline bool weigh_scores(threadgroup float *scores, int seen, float scale, int lane,
                                 thread prefill_state &state)
 {
@@ -200,7 +208,8 @@ static inline void mix_values(kv_head page, int n, bool sees, threadgroup float 
     simdgroup_float8x8 weights[PAGE_TILES], value;
     if (sees)
 #pragma clang loop unroll(full)
-        for (int j = 0; j < PAGE_TILES; j++) simdgroup_load(weights[j], scores + 8 * j, SCORE_PITCH);
+        for (int j = 0; j < PAGE_TILES; j++)
+            simdgroup_load(weights[j], scores + 8 * j, SCORE_PITCH);
 #pragma clang loop unroll(full)
     for (int c = 0; c < CHUNKS; c++)
         if (c * STAGE_DIMS < HEAD_DIM) {
@@ -219,8 +228,8 @@ static inline void mix_values(kv_head page, int n, bool sees, threadgroup float 
         }
 }
 
-/* The output's first n rows, divided by their sums of weights, to y: 32 dimensions at a time through
- * `scores`. y: the first query's output, rows `row_floats` apart. */
+/* The output's first n rows, divided by their sums of weights, to y: 32 dimensions at a time
+ * through `scores`. y: the first query's output, rows `row_floats` apart. */
 static inline void write_rows(device float *y, uint row_floats, int n, threadgroup float *scores,
                               int lane, thread prefill_state &state)
 {
@@ -240,13 +249,14 @@ static inline void write_rows(device float *y, uint row_floats, int n, threadgro
             const int dim = 8 * first + lane;
             for (int row = 0; row < n; row++) {
                 threadgroup const float *s = scores + row * SCORE_PITCH;
-                if (dim < HEAD_DIM) y[(uint)row * row_floats + (uint)dim] = s[lane] / s[PAGE_POSITIONS];
+                if (dim < HEAD_DIM)
+                    y[(uint)row * row_floats + (uint)dim] = s[lane] / s[PAGE_POSITIONS];
             }
         }
 }
 
 /* Buffers from 3: q [n_tokens, n_heads, head_dim], slabs, y. Grid: (n_heads, n_tiles). */
-[[max_total_threads_per_threadgroup(ATTENTION_THREADS)]] kernel void attention_prefill(
+[[max_total_threads_per_threadgroup(PREFILL_THREADS)]] kernel void attention_prefill(
     constant step_args &step [[buffer(BUFFER_STEP)]],
     device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],
     constant attention_args &args [[buffer(BUFFER_ARGS)]],
@@ -259,7 +269,7 @@ static inline void write_rows(device float *y, uint row_floats, int n, threadgro
     uint simdgroup [[simdgroup_index_in_threadgroup]])
 {
     threadgroup float2 stage_pairs[STAGE_FLOATS / 2]; /* aligned for pairs */
-    threadgroup float all_scores[ATTENTION_SIMDGROUPS * SCORE_FLOATS];
+    threadgroup float all_scores[PREFILL_SIMDGROUPS * SCORE_FLOATS];
     threadgroup float *stage = (threadgroup float *)stage_pairs;
     const int thread_index = (int)thread_of_group, lane = (int)lane_of_simdgroup;
     const int first_token = data[step.tiles + 2 * (int)group.y];
@@ -283,12 +293,12 @@ static inline void write_rows(device float *y, uint row_floats, int n, threadgro
 #pragma clang loop unroll(full)
     for (int i = 0; i < DIM_TILES; i++)
         if (8 * i < HEAD_DIM) state.out[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
-    load_queries((device const float2 *)(queries + first_float), row_floats / 2, n_tokens, first_row,
-                 stage, thread_index, state);
+    load_queries((device const float2 *)(queries + first_float), row_floats / 2, n_tokens,
+                 first_row, stage, thread_index, state);
 
     for (int p = 0; p * PAGE_POSITIONS < first_position + n_tokens; p++) {
         const kv_head page = kv_head_of(slabs, args, table[p], kv_index);
-        const int before = first_position - p * PAGE_POSITIONS; /* positions of the page that all see */
+        const int before = first_position - p * PAGE_POSITIONS; /* of the page, before the tile */
         const int filled = min(before + n_tokens, (int)PAGE_POSITIONS);
         const bool sees = n > 0 && before + first_row + n > 0;
         score_keys(page, filled, sees, stage, thread_index, scores, state);
@@ -301,5 +311,6 @@ static inline void write_rows(device float *y, uint row_floats, int n, threadgro
         }
         mix_values(page, filled, sees, stage, thread_index, scores, state);
     }
-    write_rows(y + first_float + (size_t)first_row * row_floats, row_floats, n, scores, lane, state);
+    write_rows(y + first_float + (size_t)first_row * row_floats, row_floats, n, scores, lane,
+               state);
 }

@@ -16,9 +16,9 @@ static inline float score_of(kv_head kv, device const float2 *q, int position)
     return sum.x + sum.y;
 }
 
-/* A simdgroup takes every 8th page, a lane a position: reads of keys are coalesced (kv.h), q comes from
- * the cache. Positions past the token's own get 0, as on the CPU.
- * Buffers from 3: q [n_tokens, n_heads, head_dim], slabs, scores. Grid: (n_heads, n_tokens). */
+/* A simdgroup takes every 8th page, a lane a position: reads of keys are coalesced (kv.h), q comes
+ * from the cache. Positions past the token's own get 0, as on the CPU. Buffers from 3: q [n_tokens,
+ * n_heads, head_dim], slabs, scores. Grid: (n_heads, n_tokens). */
 [[max_total_threads_per_threadgroup(NORM_THREADS)]] kernel void attention_scores(
     constant step_args &step [[buffer(BUFFER_STEP)]],
     device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],

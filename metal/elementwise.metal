@@ -1,9 +1,10 @@
 /* The ops that treat every element alike: add, mul, scale, silu, gelu, sigmoid, tanh, relu.
  *
  * One thread an element, of rows of `width` floats: threads along x, rows along y. Neighbouring
- * threads read and write neighbouring floats, 128 bytes a simdgroup, each once; there is nothing else
- * to win in kernels that do one operation for 8 or 12 bytes of traffic. What wins is not running
- * them: in fused programs they are part of a matrix kernel, and only traces of unfused ones come here.
+ * threads read and write neighbouring floats, 128 bytes a simdgroup, each once; there is nothing
+ * else to win in kernels that do one operation for 8 or 12 bytes of traffic. What wins is not
+ * running them: in fused programs they are part of a matrix kernel, and only traces of unfused ones
+ * come here.
  *
  * Buffers from 3: x y, or a b y. The names are those of the ops; the functions have others, since
  * some names (tanh) are taken by metal_stdlib.

@@ -1,9 +1,9 @@
 /* embed: row i of y is row token_ids[i] of the table, decoded.
  *
- * A thread decodes a run of weights, which share a scale: sixteen, or four of a float format; so of the
- * threads of a group, which covers ELEMENT_THREADS elements, one in sixteen or four has work. That is
- * little, and so is the work: a few kilobytes a token, less than the dispatch itself costs. The
- * result has the bits of the decoder in C.
+ * A thread decodes a run of weights, which share a scale: sixteen, or four of a float format; so
+ * of the threads of a group, which covers ELEMENT_THREADS elements, one in sixteen or four has
+ * work. That is little, and so is the work: a few kilobytes a token, less than the dispatch
+ * itself costs. The result has the bits of the decoder in C.
  *
  * Buffers from 3: table [n_vocab, width] in FORMAT_0, y.
  */

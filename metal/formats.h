@@ -1,5 +1,5 @@
-/* What the kernels read weights through: for every format of the registry a `reader_<name>`, made of
- * the functions in native/formats/<name>.h (packing_metal.h says what these are).
+/* What the kernels read weights through: for every format of the registry a `reader_<name>`, made
+ * of the functions in native/formats/<name>.h (packing_metal.h says what these are).
  *
  *   level4       half4, or float4 of a float format: four codes as numbers
  *   BLOCK        weights a block, RUN of which have one scale; float formats have blocks of one
@@ -8,8 +8,8 @@
  *   HAS_SCALE    weight = scale level + addend, else the levels are the weights
  *   HAS_ADDEND
  *   HAS_TABLE    codes are looked up in `table`, see fill_table
- *   levels()     the RUN / 4 levels of a run: exact small numbers, so that halves hold them, which take
- *                half the registers and enter a multiply-add without a conversion
+ *   levels()     the RUN / 4 levels of a run: small numbers, exact in halves, which take half the
+ *                registers and enter a multiply-add without a conversion
  *   scale()      of a run: (scale, addend)
  *   element()    one weight of a float format
  *
@@ -24,9 +24,9 @@
 
 enum { TABLE_LEVELS = 16 }; /* of the formats whose codes are indices */
 
-/* Such levels are looked up in threadgroup memory: every lane has another index, which is a gather from
- * device or constant memory, but from 16 halves in 8 banks it is free of conflicts. Threads
- * after the first 16 have nothing to do; a barrier must follow. */
+/* Such levels are looked up in threadgroup memory: every lane has another index, which is a
+ * gather from device or constant memory, but 16 halves lie in 8 banks, without conflicts.
+ * Threads after the first 16 have nothing to do; a barrier must follow. */
 static inline void fill_table(threadgroup half *table, uint thread_index)
 {
     if (thread_index < TABLE_LEVELS) table[thread_index] = half(iq4_values[thread_index]);
@@ -75,7 +75,7 @@ static inline void levels_of(uint4 words, uint at, uint bits, int offset,
                            thread half4 *y)                                                        \
         {                                                                                          \
             const uint4 words = codes_##name(block(row, run), run % (BLOCK / RUN));                \
-            levels_of<HAS_TABLE>(words, field_at(run), BITS, OFFSET, table, y);                    \
+            levels_of<HAS_TABLE != 0>(words, field_at(run), BITS, OFFSET, table, y);               \
         }                                                                                          \
         static float2 scale(device const uint8_t *row, uint run)                                   \
         {                                                                                          \
@@ -104,8 +104,8 @@ static inline void levels_of(uint4 words, uint at, uint bits, int offset,
 #define FORMAT(name, NAME, gguf_type, block_weights, block_bytes) READER_##block_weights(name)
 #include "../native/formats.def"
 
-/* The weights of a run, with the bits of the decoder in C; those past the n-th of a row are zero. A row of
- * blocks has no such, so the branch is one of float formats. */
+/* The weights of a run, with the bits of the decoder in C; those past the n-th of a row are zero.
+ * A row of blocks has no such, so the branch is one of float formats. */
 template <typename F>
 static inline void decode_run(device const uint8_t *row, uint run, uint n,
                               threadgroup const half *table, thread float4 *weights)

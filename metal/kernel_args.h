@@ -69,7 +69,8 @@ enum {
     MATMUL_TOKENS = 32,    /*   and 32 rows, */
     MATMUL_GATE_OUTS = 32, /*   or, with a gate, 32 outputs of gate and up each */
     PAGE_POSITIONS = 32,   /* positions a page of the KV cache holds: backends/base.py */
-    ATTENTION_THREADS = 128,
+    DECODE_THREADS = 256,    /* attention_decode: 8 simdgroups share the pages of a split */
+    PREFILL_THREADS = 128,   /* attention_prefill: 4 simdgroups, 8 queries each */
     ATTENTION_MAX_HEADS = 8, /* query heads of one KV head that share a reading of the pages */
     SPLIT_PAGES = 16,        /* pages of one split of attention_decode */
     TILE_TOKENS = 32,        /* query tokens of one tile of attention_prefill */
@@ -128,8 +129,8 @@ typedef struct {
     float scale; /* of cos and sin */
 } rope_table_args;
 
-/* A slab of the KV cache: SLAB_PAGES pages. In a page, layer by layer: keys, then values, both
- * [n_kv_heads, PAGE_POSITIONS, head_dim]. */
+/* A slab of the KV cache: SLAB_PAGES pages. In a page, layer by layer: keys [n_kv_heads,
+ * head_dim / 2, PAGE_POSITIONS, 2], then values [n_kv_heads, PAGE_POSITIONS, head_dim] (kv.h). */
 enum { SLAB_PAGES = 16 };
 typedef struct {
     DEVICE_POINTER(uint8_t) pages;

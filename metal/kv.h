@@ -3,11 +3,11 @@
  *
  *   keys    [head_dim / 2, PAGE_POSITIONS, 2]     values    [PAGE_POSITIONS, head_dim]
  *
- * Attention reads keys with a lane a position and values with a lane a dimension. In these orders the
- * lanes of a simdgroup read neighbouring pairs in both: 128 bytes of halves or 256 of floats at a
- * time, each byte once. (vLLM's cache splits keys likewise: Kwon et al. 2023, arXiv:2309.06180.) Any
- * even head_dim comes in pairs, and the dot product of a position stays in its lane, where rows of keys
- * would end in five shuffles a position and head.
+ * Attention reads keys with a lane a position and values with a lane a dimension. In these orders
+ * the lanes of a simdgroup read neighbouring pairs in both: 128 bytes of halves or 256 of floats at
+ * a time, each byte once. (vLLM's cache splits keys likewise: Kwon et al. 2023, arXiv:2309.06180.)
+ * Any even head_dim comes in pairs, and the dot product of a position stays in its lane, where rows
+ * of keys would end in five shuffles a position and head.
  */
 #ifndef SMELT_KV_H
 #define SMELT_KV_H
@@ -20,11 +20,15 @@ struct kv_head {
     device uint8_t *values;
 
     static uint key_at(int position, int pair) { return (uint)(pair * PAGE_POSITIONS + position); }
-    static uint value_at(int position, int pair) { return (uint)(position * (HEAD_DIM / 2) + pair); }
+    static uint value_at(int position, int pair)
+    {
+        return (uint)(position * (HEAD_DIM / 2) + pair);
+    }
 
     static float2 read(device const uint8_t *pairs, uint i)
     {
-        return KV_F16 ? float2(((device const half2 *)pairs)[i]) : ((device const float2 *)pairs)[i];
+        if (KV_F16) return float2(((device const half2 *)pairs)[i]);
+        return ((device const float2 *)pairs)[i];
     }
     static void write(device uint8_t *pairs, uint i, float2 x)
     {
@@ -36,7 +40,10 @@ struct kv_head {
 
     float2 key(int position, int pair) const { return read(keys, key_at(position, pair)); }
     float2 value(int position, int pair) const { return read(values, value_at(position, pair)); }
-    void write_key(int position, int pair, float2 x) const { write(keys, key_at(position, pair), x); }
+    void write_key(int position, int pair, float2 x) const
+    {
+        write(keys, key_at(position, pair), x);
+    }
     void write_value(int position, int pair, float2 x) const
     {
         write(values, value_at(position, pair), x);

@@ -2,8 +2,8 @@
  * arXiv:1607.06450).
  *
  * One threadgroup a row, a thread every 256th element. The variance is the mean of (x - mean)^2,
- * computed after the mean: mean(x^2) - mean(x)^2 would lose all digits where the mean is large. That
- * makes three readings of the row, of which the cache serves two.
+ * computed after the mean: mean(x^2) - mean(x)^2 would lose all digits where the mean is large.
+ * That makes three readings of the row, of which the cache serves two.
  *
  * Buffers from 3: x, gain [width], [bias [width]], y.
  */

@@ -15,7 +15,6 @@ constant bool HAS_OUTPUT_2 = HAS_MATRIX_2 && GATE == GATE_NONE;
  * matrix, and y i [rows, n_out[i]]. */
 #define MATRIX_ARGUMENTS                                                                           \
     constant step_args &step [[buffer(BUFFER_STEP)]],                                              \
-        device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],                                   \
         constant matmul_args &args [[buffer(BUFFER_ARGS)]],                                        \
         device const float *x [[buffer(MATRIX_X)]],                                                \
         device const uint8_t *w0 [[buffer(MATRIX_W)]],                                             \
@@ -82,8 +81,8 @@ static inline uint rows_of(constant step_args &step, constant matmul_args &args)
     return (uint)(args.rows == ROWS_OF_LOGITS ? step.n_logits : step.n_tokens);
 }
 
-/* Whether code for a format belongs into this pipeline. The format of a threadgroup's matrix is only known
- * as it runs; those that none of the matrices has are gone when the constants are put in. */
+/* Whether code for a format belongs into this pipeline. Which format a threadgroup's matrix has
+ * is known only as it runs, but those that no matrix has go when the constants are put in. */
 template <int format> static inline bool is_used()
 {
     return FORMAT_0 == format || (HAS_MATRIX_1 && FORMAT_1 == format)

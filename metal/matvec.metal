@@ -1,26 +1,28 @@
 /* matvec: y = x W^T [+ b] [+ r] for one to eight rows of x, the kernel of decoding.
  *
- * Every weight is read once from memory and used for TOKENS rows, so memory's bandwidth is the limit that
- * matters, and the work of a weight must fit into what is left of it (packing_metal.h counts). What
- * is good for that:
+ * Every weight is read once from memory and used for TOKENS rows, so the limit is memory's
+ * bandwidth, as long as the work on a weight stays within the time it takes to arrive
+ * (packing_metal.h).
  *
- * - A simdgroup computes MATVEC_ROWS outputs. Its lanes walk along the rows of W together, neighbouring
- *   lanes at neighbouring bytes; a lane takes the runs of sixteen weights whose codes share bytes
- *   (formats.h), of all four rows, so that x, its sum and its norm's factor are read and made once for
- *   four. x itself stays in the caches: a threadgroup reads 8 n_in weights and n_in floats.
- * - Codes are multiplied as small whole numbers. A run's scale and minimum enter once:
- *   sum of x w = scale (sum of x q) + addend (sum of x).
- * - Norm: y = sum of (x g) w / rms(x), and rms(x) needs what the lanes hold anyway. Every simdgroup adds
- *   up the squares beside the product and divides in the end; there is no pass before and no barrier.
+ * - A simdgroup computes MATVEC_ROWS outputs. Its lanes go along these rows of W together, so
+ *   that neighbours read neighbouring bytes; a lane takes the runs of weights whose codes share
+ *   bytes (formats.h), of all four rows: what is read of x, and made of it, serves four. x comes
+ *   from the caches: 4 bytes for four weights, which are 2.25 bytes of memory in Q4_K; the caches
+ *   give a core seven times what memory gives it.
+ * - Codes are multiplied as whole numbers; a run's scale and minimum enter once:
+ *   sum of x w = scale (sum of x q) + addend (sum of x)
+ *   With all that a weight of Q4_K costs a lane about six cycles.
+ * - Norm: y = sum of (x g) w / rms(x), and the lanes see all of x anyway. Every simdgroup adds up
+ *   the squares beside the products and divides in the end: no pass before, no barrier.
  * - Gate: the same outputs of two matrices, one after the other, and y = act(gate) up.
- * - In the end each sum of the 32 lanes is made by simd_sum, and lane r + MATVEC_ROWS t keeps that of row r
- *   and token t, adds bias and residual, and stores.
+ * - simd_sum adds the lanes' sums; lane r + MATVEC_ROWS t keeps that of row r and token t, adds
+ *   bias and residual, and stores it.
  *
- * All loops over tokens are inside: a token meets the same operations in the same order for
- * every TOKENS, so its bits do not depend on who shares the reading. Where TOKENS exceeds the rows there are,
- * the last row is computed again and not stored.
+ * A token meets the same operations in the same order for every TOKENS, so its bits do not depend
+ * on who shares the reading. Where there are fewer rows than TOKENS the last is computed again
+ * and not stored.
  *
- * The shape (lanes share a row, four rows a simdgroup, sums of x factored out) is that of llama.cpp's
+ * Lanes that share a row, four rows a simdgroup and sums of x factored out are as in llama.cpp's
  * kernel_mul_mv_* and MLX's qmv_fast.
  */
 #include "matrix.h"
@@ -128,8 +130,8 @@ static inline void matvec_lane(const thread matvec_operands<T> &in, uint lane,
 
 /* W x of this lane's own row and token: MATVEC_ROWS outputs from `first` on, T tokens. */
 template <int T>
-static inline float matvec_product(weight_matrix m, uint first, thread matvec_operands<T> &in, float eps,
-                                   uint lane, threadgroup const half *table)
+static inline float matvec_product(weight_matrix m, uint first, thread matvec_operands<T> &in,
+                                   float eps, uint lane, threadgroup const half *table)
 {
     UNROLL
     for (uint r = 0; r < MATVEC_ROWS; r++)
@@ -138,7 +140,7 @@ static inline float matvec_product(weight_matrix m, uint first, thread matvec_op
     switch (m.format) {
 #define FORMAT(name, NAME, gguf_type, block_weights, block_bytes)                                  \
     case FORMAT_##NAME:                                                                            \
-        if (is_used<FORMAT_##NAME>()) matvec_lane<reader_##name, T>(in, lane, table, sums);          \
+        if (is_used<FORMAT_##NAME>()) matvec_lane<reader_##name, T>(in, lane, table, sums);        \
         break;
 #include "../native/formats.def"
     }
@@ -160,9 +162,10 @@ static inline float matvec_product(weight_matrix m, uint first, thread matvec_op
 
 /* The same with bias and gate. `up` is looked at if there is a gate. */
 template <int T>
-static inline float matvec_output(weight_matrix m, weight_matrix up, uint first, constant step_args &step,
-                                  device const int32_t *data, constant matmul_args &args,
-                                  device const float *x, device const float *gain, uint lane,
+static inline float matvec_output(weight_matrix m, weight_matrix up, uint first,
+                                  constant step_args &step, device const int32_t *data,
+                                  constant matmul_args &args, device const float *x,
+                                  device const float *gain, uint lane,
                                   threadgroup const half *table)
 {
     matvec_operands<T> in;
@@ -186,6 +189,7 @@ static inline float matvec_output(weight_matrix m, weight_matrix up, uint first,
 
 [[max_total_threads_per_threadgroup(SIMD_WIDTH * MATVEC_SIMDGROUPS)]] kernel void matvec(
     MATRIX_ARGUMENTS,
+    device const int32_t *data [[buffer(BUFFER_STEP_DATA)]],
     device const float *gain [[buffer(MATRIX_GAIN), function_constant(HAS_NORM)]],
     uint group [[threadgroup_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],

@@ -1,13 +1,13 @@
 /* rms_norm: y = x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467).
  *
  * One threadgroup a row. A thread takes every 256th element, twice: first for the sum of squares,
- * then for the result. The second reading comes from the cache (a row of 8,192 is 32 KiB), so memory
- * is read and written once. The sum is 256 sums of a few squares each, added by a tree: its error stays
- * near that of a single rounding. In decode there is no dispatch of this kernel: matvec normalises on
- * the way in.
+ * then for the result. The second reading comes from the cache (a row of 8,192 is 32 KiB), so
+ * memory is read and written once. The sum is 256 sums of a few squares each, added by a tree: its
+ * error stays near that of a single rounding. In decode there is no dispatch of this kernel: matvec
+ * normalises on the way in.
  *
- * Buffers from 3: x, gain [width], y. With SELECTED, row i of y comes from the i-th token whose logits
- * are wanted.
+ * Buffers from 3: x, gain [width], y. With SELECTED, row i of y comes from the i-th token whose
+ * logits are wanted.
  */
 #include "constants.h"
 #include "reduce.h"

@@ -2,8 +2,8 @@
  *
  * A simdgroup takes one head of one token, a lane the elements (2i, 2i + 1), (2i + 64, 2i + 65) and
  * so on: reads and writes of a simdgroup are 256 bytes in a row, and keys and values are stored by
- * just such pairs (kv.h). rope_kv_write turns keys on their way into their page, so that the turned keys
- * make no trip through memory; it serves query heads first, then KV heads, in one dispatch.
+ * just such pairs (kv.h). rope_kv_write turns keys on their way into their page, so that the turned
+ * keys make no trip through memory; it serves query heads first, then KV heads, in one dispatch.
  */
 #include "kv.h"
 #include "rope.h"

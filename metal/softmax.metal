@@ -1,9 +1,9 @@
-/* softmax of one (token, head)'s scores over the positions that the token may see: the middle one of
- * the three ops that attention is unfused. A trace shows it; fused programs hold no such rows.
+/* softmax of one (token, head)'s scores over the positions that the token may see: the middle one
+ * of the three ops that attention is unfused. A trace shows it; fused programs hold no such rows.
  *
- * One threadgroup a row, a thread every 256th position: the largest score, the weights exp(s - largest)
- * and their sum, then the division. The weights wait in the output for their sum, each written and read
- * by the same thread. Positions past the token's own get 0.
+ * One threadgroup a row, a thread every 256th position: the largest score, the weights exp(s -
+ * largest) and their sum, then the division. The weights wait in the output for their sum, each
+ * written and read by the same thread. Positions past the token's own get 0.
  *
  * Buffers from 3: scores, p: both [n_tokens, n_heads, capacity].
  */

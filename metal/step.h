@@ -25,7 +25,8 @@ static inline int position_of(constant step_args &step, device const int32_t *da
     return data[step.positions + token];
 }
 
-/* The page table of a token's sequence: entry i is the page of positions i * PAGE_POSITIONS and on. */
+/* The page table of a token's sequence: entry i is the page of positions
+ * i * PAGE_POSITIONS and on. */
 static inline device const int32_t *page_table_of(constant step_args &step,
                                                   device const int32_t *data, int token)
 {

@@ -4,9 +4,9 @@
 
 #include "kernel_args.h"
 
-/* Larger logits have larger ranks, equal ones (-0 and 0) the same. A float's bits without the sign grow
- * with it; negative ones are turned round. NaN and +inf come before everything else, as one, so that
- * the first of them is found; no logit has the rank 0. */
+/* Larger logits have larger ranks, equal ones (-0 and 0) the same. A float's bits without the sign
+ * grow with it; negative ones are turned round. NaN and +inf come before everything else, as one,
+ * so that the first of them is found; no logit has the rank 0. */
 static inline uint rank_of(float logit)
 {
     uint bits = as_type<uint>(logit);

@@ -1,15 +1,16 @@
-/* top_k: the k largest logits of a row in order, of equal ones those of the lowest ids. Sampling reads
- * back k of them instead of the vocabulary.
+/* top_k: the k largest logits of a row in order, of equal ones those of the lowest ids. Sampling
+ * reads back k of them instead of the vocabulary.
  *
  * One threadgroup a row. A radix selection from the top (as in Alabi et al. 2012, "Fast k-selection
  * algorithms for graphics processing units") finds where to cut: a histogram of the ranks' upper 11
- * bits says in which bin the k-th lies, one of the next 11 bits of that bin's ranks narrows it, and so
- * on, until a bin ends exactly at k. Ties that straddle the cut are settled in the same way by the ids,
- * inverted, so that the lower is the larger. Most rows need two or three readings of their logits,
- * coalesced, and a last one that collects the k found; a bitonic sort in threadgroup memory puts them
- * in order. Only integers are compared: the answer is exact, and the same every time.
+ * bits says in which bin the k-th lies, one of the next 11 bits of that bin's ranks narrows it, and
+ * so on, until a bin ends exactly at k. Ties that straddle the cut are settled in the same way by
+ * the ids, inverted, so that the lower is the larger. Most rows need two or three readings of their
+ * logits, coalesced, and a last one that collects the k found; a bitonic sort in threadgroup memory
+ * puts them in order. Only integers are compared: the answer is exact, and the same every time.
  *
- * Buffers from 3: logits [n_logits, n_vocab], result top_entry [n_logits, k]; k <= n_vocab.
+ * Buffers from 3: logits [n_logits, n_vocab], result top_entry [n_logits, k], of which those past
+ * n_vocab are (-1, -inf).
  */
 #include "top.h"
 using namespace metal;
@@ -21,8 +22,8 @@ enum {
 };
 static_assert(TOP_BINS == 2 * TOP_THREADS, "a thread counts two bins");
 
-/* The cut: a logit is taken if its rank, as far as the mask reaches, is larger than this one, or if it
- * is equal and so much of its inverted id is not smaller. */
+/* The cut: a logit is taken if its rank, as far as the mask reaches, is larger than this one, or if
+ * it is equal and so much of its inverted id is not smaller. */
 struct top_cut {
     uint rank, rank_mask, id, id_mask;
 
@@ -54,7 +55,8 @@ static inline void count_digits(device const float *x, uint n_vocab, top_cut cut
     threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-/* Each thread has the next two bins from the top; the one in whose bins the wanted-th lies says so. */
+/* Each thread has the next two bins from the top; the one in whose bins the wanted-th lies says
+ * so. */
 static inline void find_bin(threadgroup atomic_uint *bins, uint wanted, threadgroup uint *totals,
                             threadgroup top_bin *found, uint thread_index)
 {
@@ -83,7 +85,7 @@ static inline top_cut find_cut(device const float *x, uint n_vocab, uint k,
     uint wanted = k;
     for (int of_id = 0; of_id < 2; of_id++)
         for (int top = 32; top > 0; top -= TOP_BITS) {
-            const uint shift = (uint)max(top - TOP_BITS, 0); /* the last digit overlaps the one before */
+            const uint shift = (uint)max(top - TOP_BITS, 0); /* the last two digits overlap */
             count_digits(x, n_vocab, cut, of_id, shift, bins, thread_index);
             find_bin(bins, wanted, totals, found, thread_index);
             const top_bin b = *found;
@@ -107,7 +109,8 @@ static inline bool precedes(uint rank_a, uint id_a, uint rank_b, uint id_b)
 }
 
 /* Batcher's bitonic sort of n = 2^m entries. */
-static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, uint n, uint thread_index)
+static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, uint n,
+                                uint thread_index)
 {
     for (uint size = 2; size <= n; size *= 2)
         for (uint stride = size / 2; stride > 0; stride /= 2) {
@@ -136,7 +139,7 @@ static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, 
     threadgroup uint totals[TOP_SIMDGROUPS], ranks[TOP_MAX], ids[TOP_MAX];
     threadgroup top_bin found;
     threadgroup atomic_uint n_taken;
-    const uint n_vocab = (uint)args.n_vocab, k = (uint)args.k;
+    const uint n_vocab = (uint)args.n_vocab, k = min((uint)args.k, n_vocab);
     device const float *x = logits + (size_t)row * n_vocab;
 
     const top_cut cut = find_cut(x, n_vocab, k, bins, totals, &found, thread_index);
@@ -156,8 +159,8 @@ static inline void sort_entries(threadgroup uint *ranks, threadgroup uint *ids, 
         ids[slot] = i;
     }
     sort_entries(ranks, ids, n, thread_index);
-    for (uint i = thread_index; i < k; i += TOP_THREADS) {
-        const top_entry entry = {(int32_t)ids[i], x[ids[i]]};
-        result[(size_t)row * k + i] = entry;
+    for (uint i = thread_index; i < (uint)args.k; i += TOP_THREADS) {
+        const top_entry entry = {i < k ? (int32_t)ids[i] : -1, i < k ? x[ids[i]] : -INFINITY};
+        result[(size_t)row * (uint)args.k + i] = entry;
     }
 }

@@ -15,8 +15,8 @@ static_assert(sizeof(block_bf16) == BLOCK_BYTES_BF16, "block of BF16");
 
 #ifdef __METAL_VERSION__
 
-/* Put beside 16 zero bits, not shifted: a move of a register, where a shift costs four. `bfloat` would
- * need Metal 3.1. */
+/* Put beside 16 zero bits, not shifted: a move of a register, where a shift costs four. `bfloat`
+ * would need Metal 3.1. */
 static inline float widen_bf16(ushort bits) { return as_type<float>(ushort2(0, bits)); }
 
 static inline float4 load_bf16(device const uint8_t *p)

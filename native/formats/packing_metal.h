@@ -1,9 +1,9 @@
 /* The Metal side of packing.h: how a lane of the GPU reads sixteen weights of a block.
  *
- * A run is sixteen neighbouring weights: the most that every format gives one scale and minimum. The
- * Metal part of a format's header has
+ * A run is sixteen neighbouring weights: the most that every format gives one scale and minimum.
+ * The Metal part of a format's header has
  *
- *   LANE_RUNS_<name>    runs whose codes share bytes; one lane takes them all, and so reads each byte once
+ *   LANE_RUNS_<name>    runs whose codes share bytes: one lane takes them, and reads each byte once
  *   RUN_STRIDE_<name>   runs from one of them to the next: the planes of unpack_planes are
  *                       16 * RUN_STRIDE bytes wide
  *   codes_<name>        the codes of a run: four words of four bytes. Where CODE_BITS divides 8 the
@@ -15,11 +15,12 @@
  * and a float format load_<name> and element_<name>, as on the CPU. metal/formats.h makes of these
  * what the kernels use.
  *
- * Measured on M1 and M2 (github.com/philipturner/metal-benchmarks): a float add, a fused
- * multiply-add or a bitwise operation takes a lane's ALU one cycle, and reads or writes 16-bit
- * registers at no cost; conversions between integers and floats and shifts take four. At the
- * bandwidth of memory a core has 7 cycles for a weight of 4.5 bits. So codes become floats without
- * conversions here.
+ * Cycles. Memory gives a core of an M1 or M2 8 to 10 bytes a cycle, some 16 weights of 4.5 bits,
+ * and the core has 128 lanes: 8 cycles of a lane for a weight. A float add, a fused multiply-add
+ * and a bitwise operation take one each, and read or write 16-bit registers at no cost;
+ * conversions between integers and floats and shifts take four
+ * (github.com/philipturner/metal-benchmarks). So codes become floats without conversions here,
+ * and share their shifts.
  */
 #ifndef SMELT_FORMATS_PACKING_METAL_H
 #define SMELT_FORMATS_PACKING_METAL_H
@@ -42,12 +43,14 @@ static inline uint load_4_bytes(device const uint8_t *p)
 /* A stored half, widened exactly. */
 static inline float widen(uint16_t bits) { return float(as_type<half>(bits)); }
 
-/* The fields of `bits` bits at bit `at` of four bytes, each less `offset`: exact, in the bytes' order.
+/* The fields of `bits` bits at bit `at` of four bytes, each less `offset`: exact, in the bytes'
+ * order.
  *
- * A half 2^e has ten bits of mantissa, of which bit `at` counts one if e = 10 - at. Such bits or-ed
- * into it make 2^e + field, and a subtraction takes 2^e off again. Every second byte is at the right
- * place for one of two halves; a shift by 8 brings the others there, and serves all fields of a
- * word. Conversions of CUDA kernels for 4-bit weights work alike (Kim et al. 2022, arXiv:2211.10017).
+ * A half 2^e has ten bits of mantissa, of which bit `at` counts one if e = 10 - at. Such bits
+ * or-ed into it make 2^e + field, and a subtraction takes 2^e off again. Every second byte is at
+ * the right place for one of two halves; a shift by 8 brings the others there, and serves all
+ * fields of a word. Conversions of CUDA kernels for 4-bit weights work alike (Kim et al. 2022,
+ * arXiv:2211.10017).
  */
 static inline half4 fields_of(uint word, uint at, uint bits, int offset)
 {

@@ -294,7 +294,7 @@ static int plan_attention(metal_program *p, int at, const op_record *op)
 {
     const int32_t group = group_heads(op), floats = op->n_heads * (op->head_dim + 2);
     for (int split = 0; split < 2; split++) {
-        dispatch *d = add_attention(p, at, op, KERNEL_attention_decode, ATTENTION_THREADS);
+        dispatch *d = add_attention(p, at, op, KERNEL_attention_decode, DECODE_THREADS);
         if (!d) return -1;
         d->uses_kv = 1;
         d->guard = COUNT_SPLITS;
@@ -313,7 +313,7 @@ static int plan_attention(metal_program *p, int at, const op_record *op)
         } else
             bind_value(p, d, BUFFER_OP + 2, op->outputs[0]);
     }
-    dispatch *d = add_attention(p, at, op, KERNEL_attention_prefill, ATTENTION_THREADS);
+    dispatch *d = add_attention(p, at, op, KERNEL_attention_prefill, PREFILL_THREADS);
     if (!d) return -1;
     d->uses_kv = 1;
     d->guard = COUNT_TILES;

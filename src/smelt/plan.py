@@ -34,6 +34,7 @@ class Plan:
             "dispatches_per_layer": self._in_layer(lambda at: True),
             "barriers_per_layer": self._in_layer(lambda at: program.waits[at]),
             "weight_bytes": sum(weight.nbytes for weight in self._read_weights()),
+            "activation_bytes_per_token": self._activation_bytes(),
             "arena_bytes": program.arena_bytes,
             "max_tokens": program.max_tokens,
             "n_ctx": self.n_ctx,
@@ -62,7 +63,8 @@ class Plan:
             f"{c.n_vocab} tokens",
             f"one step: {numbers['dispatches']} ops, {numbers['barriers']} barriers "
             f"({numbers['dispatches_per_layer']} and {numbers['barriers_per_layer']} a layer); "
-            f"weights read {_size(numbers['weight_bytes'])}",
+            f"a token reads {_size(numbers['weight_bytes'])} of weights and moves "
+            f"{_size(numbers['activation_bytes_per_token'])} of activations",
             f"memory: activations {_size(numbers['arena_bytes'])} for {numbers['max_tokens']} "
             f"tokens a step, KV cache {_size(numbers['kv_bytes_per_token_f16'])} a token in f16",
             "",
@@ -79,6 +81,11 @@ class Plan:
             sum(1 for at, op in enumerate(ops) if op.layer == layer and counts(at))
             for layer in range(self.model.config.n_layers)
         )
+
+    def _activation_bytes(self) -> int:
+        """What the ops of a step of one token read and write of values, each once, in float32."""
+        values = (value for op in self.program.ops for value in (*op.inputs, *op.outputs))
+        return sum(4 * value.width for value in values)
 
     def _kv_bytes(self) -> int:
         return 2 * 2 * self.model.config.n_layers * self.model.config.kv_dim
@@ -127,7 +134,9 @@ def plan(
 ) -> Plan:
     """The Program of a model on a device, without running it.
 
-    fused=False shows the plain ops that models/ record. All devices run the same Program today.
+    fused=False shows the plain ops that models/ record. All devices run the same Program; on
+    "metal" every op of a decode step is one dispatch (contexts beyond 512 tokens add one a layer
+    that joins the parts of attention).
     Raises what Model raises, and DeviceError for an unknown device.
     """
     check_device(device)

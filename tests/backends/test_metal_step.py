@@ -106,6 +106,18 @@ def test_greedy_and_top_k_read_back_a_few_numbers(software: Software, model: Pat
     np.testing.assert_array_equal(top["logit"], full[3][best])
 
 
+def test_checked_no_access_is_out_of_bounds_unwritten_or_a_race(
+    software: Software, model: Path
+) -> None:
+    """Every load and store of whole steps: within its buffer, of memory that was written, and never
+    of what another dispatch without a barrier in between touches. Prompts in tiles, a batch of
+    single tokens, and a context that is long enough to be split."""
+    software.set_checked(1)
+    with engine(model) as e:
+        e.generate([[1, *range(3, 43)], IDS, [1, 9]], max_tokens=3, **NO_EOG)
+        e.generate([1, *range(3, 260), *range(3, 270)], max_tokens=2, **NO_EOG)
+
+
 def test_a_failing_gpu_is_an_error_that_names_the_op(software: Software, model: Path) -> None:
     with engine(model) as e:
         before = e.generate(IDS, max_tokens=4)

@@ -1,5 +1,5 @@
-"""Queries, and sequences in pages of a KV cache, for the tests of the attention kernels; with float64's
-answer and how far float32 may be from it."""
+"""Queries, and sequences in pages of a KV cache, for the tests of the attention kernels; with
+float64's answer and how far float32 may be from it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SPLIT = CONST["SPLIT_PAGES"] * PAGE
 
 
 class Case:
-    """A step whose tokens are the last of some sequences: spans lists (first position, end) of each.
-    Pages lie in any order over at least two slabs; keys and values are what the pages hold."""
+    """A step whose tokens are the last of some sequences: spans lists (first position, end) of
+    each. Pages lie in any order over at least two slabs; k and v are what the pages hold."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Case:
             page_table=table,
         )
         self.k, self.v = [], []
-        for (_, end), row in zip(spans, table):
+        for (_, end), row in zip(spans, table, strict=True):
             kv = size * rng.standard_normal((2, end, n_kv_heads, head_dim))
             self.pages.fill(row, *kv)
             k, v = self.pages.read(row, end)
@@ -80,9 +80,10 @@ class Case:
         """Outputs and bounds of these tokens, [tokens, n_heads, head_dim] and [tokens, n_heads, 1].
 
         A weight exp(s - maximum) is off by what its score is; by the rounding of s and of the
-        difference, of numbers up to twice the largest score; and by exp, 4 units in the last place (MSL
-        specification, section 8.4), here and for every page after which it shrinks. Numerator and
-        denominator each take on that, and at most a rounding a position and two a page.
+        difference, of numbers up to twice the largest score; and by exp, 4 units in the last
+        place (MSL specification, section 8.4), here and for every page after which it shrinks.
+        Numerator and denominator each take on that, and at most a rounding a position and two a
+        page.
         """
         n_heads = self.q.shape[1]
         y = np.zeros((len(tokens), *self.q.shape[1:]))
@@ -99,7 +100,9 @@ class Case:
                 bound[i, head] = 2 * (weight + ULP * (len(s) + 2 * pages + 2)) * np.abs(v).max()
         return y, bound
 
-    def decode(self, tokens: Sequence[int], split: bool, group: int = 0, **mode: bool) -> np.ndarray:
+    def decode(
+        self, tokens: Sequence[int], split: bool, group: int = 0, **mode: bool
+    ) -> np.ndarray:
         """attention_decode of these tokens, and attention_reduce if split; other rows stay NaN.
         group: heads a threadgroup, if not as many as can share."""
         group = group or self.group
@@ -113,11 +116,12 @@ class Case:
         outputs = [None, partial] if split else [y, None]
         grid = (n_heads // group, len(tokens), n_splits)
         args = struct("attention_args", **self.args)
-        run("attention_decode", "attention_decode", args, [self.q, self.pages.table, *outputs], grid,
-            CONST["ATTENTION_THREADS"], step=step, constants=constants, pages=self.pages, **mode)  # fmt: skip
+        buffers = [self.q, self.pages.table, *outputs]
+        run("attention_decode", "attention_decode", args, buffers, grid, CONST["DECODE_THREADS"],
+            step=step, constants=constants, pages=self.pages, **mode)  # fmt: skip
         if split:
-            constants = {"HEAD_DIM": head_dim}
-            run("attention_decode", "attention_reduce", args, [partial, y], (n_heads, len(tokens)),
+            grid, constants = (n_heads, len(tokens)), {"HEAD_DIM": head_dim}
+            run("attention_reduce", "attention_reduce", args, [partial, y], grid,
                 CONST["SIMD_WIDTH"], step=step, constants=constants, **mode)  # fmt: skip
         return y
 
@@ -125,9 +129,11 @@ class Case:
         """attention_prefill of tiles (first token, count); other rows stay NaN."""
         y = np.full_like(self.q, np.nan)
         step = replace(self.step, tiles=tiles)
-        run("attention_prefill", "attention_prefill", struct("attention_args", **self.args),
-            [self.q, self.pages.table, y], (self.q.shape[1], len(tiles)), CONST["ATTENTION_THREADS"],
-            step=step, constants=self.pages.constants, pages=self.pages, **mode)  # fmt: skip
+        args, grid = struct("attention_args", **self.args), (self.q.shape[1], len(tiles))
+        buffers = [self.q, self.pages.table, y]
+        run("attention_prefill", "attention_prefill", args, buffers, grid,
+            CONST["PREFILL_THREADS"], step=step, constants=self.pages.constants,
+            pages=self.pages, **mode)  # fmt: skip
         return y
 
     def unfused(self, capacity: int, **mode: bool) -> tuple[np.ndarray, np.ndarray]:

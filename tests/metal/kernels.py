@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kernel_args import CONST, struct
+
 from softmetal import msl
 
 needs_softmetal = pytest.mark.skipif(not msl.available, reason=msl.unavailable_reason)
@@ -76,8 +77,8 @@ def assert_within(
 
 @dataclass
 class Step:
-    """What a step holds, as native/metal/step.m lays it out, but with the arrays in another order and
-    odd places between them, so that a kernel cannot know where they are but from step_args."""
+    """What a step holds, as native/metal/step.m lays it out, but with the arrays in another order
+    and odd places between them, so that a kernel can find them by step_args alone."""
 
     positions: Sequence[int] = (0,)
     token_ids: Sequence[int] = ()
@@ -155,7 +156,7 @@ class Pages:
         return {"KV_F16": int(self.f16), "HEAD_DIM": self.head_dim}
 
     def page(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The second layer's keys and values in a page, [PAGE, n_kv_heads, head_dim / 2, 2]: views."""
+        """Views of a page in the second layer: keys, values [PAGE, n_kv_heads, head_dim / 2, 2]."""
         slab = self.slabs[index // CONST["SLAB_PAGES"]]
         memory = (ctypes.c_char * slab.length).from_address(slab.address)
         raw = np.frombuffer(memory, self.dtype).reshape(-1, 2, *self.shape)

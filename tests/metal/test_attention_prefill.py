@@ -1,4 +1,4 @@
-"""attention_prefill: tiles of queries, whole and cut off, at the beginning of a context and within it."""
+"""attention_prefill: tiles of queries, whole and not, at the beginning of a context and within."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def tiles_of(case: Case, size: int = 32) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("heads", HEADS)
 def test_tiles(heads: tuple[int, int, int, bool]) -> None:
-    """Prompts from their beginning and chunks of longer ones: tiles of 32, of 1, 8, 9 and 31 tokens, that
-    begin and end within pages and on their borders."""
+    """Prompts from their beginning and chunks of longer ones: tiles of 32, of 1, 8, 9 and 31
+    tokens, that begin and end within pages and on their borders."""
     case = Case([(0, 33), (0, 8), (45, 76), (64, 105), (31, 32), (500, 522)], *heads)
     y = case.prefill(tiles_of(case))
     assert_within(y, *case.expected(range(len(y))))

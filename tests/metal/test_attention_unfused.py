@@ -28,6 +28,6 @@ def test_scores_and_mix(n_heads: int, n_kv_heads: int, head_dim: int, f16: bool)
 
 def test_checked() -> None:
     case = Case(SPANS, 4, 2, 48, True)
-    for checked, plain in zip(case.unfused(130, checked=True), case.unfused(130)):
+    for checked, plain in zip(case.unfused(130, checked=True), case.unfused(130), strict=True):
         assert_same_bits(checked, plain)
     assert not np.isnan(plain).any()

@@ -61,8 +61,8 @@ ACTIVATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Bound]] = {
     "sigmoid": (sigmoid, lambda x, y: 10 * ULP * y + 1e-37),
     "silu": (lambda x: x * sigmoid(x), lambda x, y: 10 * ULP * np.abs(y) + 1e-37 * np.abs(x)),
     "tanh": (np.tanh, lambda x, y: 10 * ULP * np.abs(y)),
-    # tanh's argument is off by 6 roundings, and so tanh by as many times what it can lose: 0.45 is the
-    # largest value of z (1 - tanh(z)^2); 1 + tanh(z) is a difference where x < 0
+    # tanh's argument is off by 6 roundings, and so tanh by as many times what it can lose: 0.45 is
+    # the largest value of z (1 - tanh(z)^2); 1 + tanh(z) is a difference where x < 0
     "gelu": (gelu, lambda x, y: (0.5 * (10 + 6 * 0.45 + 1) + 2) * ULP * np.abs(x)),
 }
 

@@ -26,9 +26,9 @@ def layer_norm(
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("width", [1, 31, 33, 257, 1100])
 def test_layer_norm(width: int, has_bias: bool, mean: float) -> None:
-    """The mean is off by n = width / 256 + 11 roundings of numbers as large as |x|, at most m, and with
-    it every x - mean. As a part of the deviation that reaches y as it is, and the variance twice; the
-    rest is as in rms_norm."""
+    """The mean is off by n = width / 256 + 11 roundings of numbers as large as |x|, and with it
+    every x - mean. As a part of the deviation that reaches y as it is, and once more through the
+    variance; the rest is as in rms_norm."""
     rng = np.random.default_rng(width)
     x = (mean + rng.standard_normal((3, width))).astype(np.float32)
     gain = rng.standard_normal(width).astype(np.float32)

@@ -15,8 +15,8 @@ POSITIONS = [0, 1, 31, 32, 4095, 131_071, 10_000_019, 2**24 - 1, 2**24]
 @pytest.mark.parametrize("scale", [1.0, 1.138])
 @pytest.mark.parametrize("n_pairs", [1, 31, 33, 64])
 def test_angles(n_pairs: int, scale: float, checked: bool) -> None:
-    """Of the angle's turns, three roundings of numbers up to 1/2 and the 48 bits of hi + lo; 2 pi times
-    that reaches cos and sin, which are right to 4 units in the last place, and their scaling."""
+    """Of the angle's turns, two roundings of numbers up to 1/2 and the 48 bits of hi + lo; 2 pi
+    times that reaches cos and sin, right to 4 units in the last place, and their scaling."""
     inv_freq = 10000.0 ** (-np.arange(n_pairs) / n_pairs)
     turns = inv_freq / (2 * np.pi)
     hi = turns.astype(np.float32)
@@ -31,5 +31,5 @@ def test_angles(n_pairs: int, scale: float, checked: bool) -> None:
     turned = positions * (inv_freq.astype(np.longdouble) / (2 * np.longdouble(np.pi)))
     angle = (2 * np.pi * (turned - np.rint(turned))).astype(np.float64)
     wanted = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * np.float64(np.float32(scale))
-    lost = 3 * ULP / 2 + np.array(POSITIONS)[:, None] * turns * 2.0**-48
+    lost = 2 * ULP / 2 + np.array(POSITIONS)[:, None] * turns * 2.0**-48
     assert_within(table, wanted, scale * (2 * np.pi * lost[..., None] + 9 * ULP))

@@ -14,15 +14,15 @@ SCALE = 0.125
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("capacity", [1, 31, 33, 257, 1100])
 def test_softmax(capacity: int, checked: bool) -> None:
-    """A scaled score and its difference from the largest are each rounded, together by |s| + range;
-    exp is right to 4 units in the last place; the sum takes capacity / 256 additions in a thread and
-    10 between them, and with the division the result is rounded."""
+    """A scaled score and its difference from the largest are rounded, numbers up to |s| and twice
+    that; exp is right to 4 units in the last place; the sum takes capacity / 256 additions in a
+    thread and 10 between them, and with the division the result is rounded."""
     rng = np.random.default_rng(capacity)
     positions = np.unique([0, capacity // 2, capacity - 1])
     n, n_heads = len(positions), 3
     scores = (30 * rng.standard_normal((n, n_heads, capacity))).astype(np.float32)
     p = np.full_like(scores, np.nan)
-    for row, position in zip(scores, positions):
+    for row, position in zip(scores, positions, strict=True):
         row[:, position + 1 :] = np.nan  # nobody may look there
     args = struct("attention_args", n_heads=n_heads, capacity=capacity, scale=SCALE)
     run("softmax", "softmax", args, [scores, p], (n_heads, n), CONST["NORM_THREADS"],

@@ -40,18 +40,28 @@ def test_ties(n_vocab: int, k: int) -> None:
     rng = np.random.default_rng(n_vocab + k)
     logits = np.round(rng.standard_normal((3, n_vocab))).astype(np.float32)
     logits[1] = -2.5
-    logits[2] = np.where(rng.random(n_vocab) < 0.01, 1, np.where(rng.random(n_vocab) < 0.5, 0, -0.0))
+    zeros = np.where(rng.random(n_vocab) < 0.5, 0, -0.0)
+    logits[2] = np.where(rng.random(n_vocab) < 0.01, 1, zeros)
     check(logits, k)
 
 
 def test_numbers_of_all_sizes() -> None:
-    """Neighbouring floats differ in their last bits, and the smallest and largest are told apart."""
+    """Neighbouring floats differ in their last bits; the smallest and largest are told apart."""
     bits = np.random.default_rng(5).integers(0, 2**32, (2, 2000), np.uint32)
     bits[1] = 0x3F800000 + np.random.default_rng(6).permutation(2000)
     logits = bits.view(np.float32)
     logits = np.where(np.isnan(logits) | (logits == np.inf), np.float32(-np.inf), logits)
     for k in (300, 301, 433, 555, 777):  # odd: between two that differ in the last bit
         check(logits, k)
+
+
+def test_more_than_there_are() -> None:
+    logits = np.float32([[2, -np.inf, 3], [5, 5, 4]])
+    result = np.zeros((2, 6), STRUCTS["top_entry"])
+    args = struct("top_args", n_vocab=3, k=6)
+    run("top_k", "top_k", args, [logits, result], (2,), CONST["TOP_THREADS"])
+    assert result["id"].tolist() == [[2, 0, 1, -1, -1, -1], [0, 1, 2, -1, -1, -1]]
+    assert (result["logit"][:, 3:] == -np.inf).all()
 
 
 @pytest.mark.parametrize("special", [np.nan, -np.nan, np.inf])

@@ -26,20 +26,18 @@ static soft_memory *new_memory(void *address, size_t length, int is_ours)
 }
 
 @implementation SoftBuffer
+@dynamic label, device; /* SoftObject has them */
 
 - (id)initWithMemory:(struct soft_memory *)m
               device:(SoftDevice *)owner
              options:(MTLResourceOptions)wanted
          deallocator:(void (^)(void *, NSUInteger))block
 {
-    if (!(self = [super init])) return nil;
+    if (!(self = [super initWithDevice:owner])) return nil;
     memory = m;
-    m->buffer = self;
-    device = [owner retain];
     options = wanted;
     deallocator = block ? Block_copy(block) : NULL;
     device->allocated += m->length;
-    soft_count(self, 1);
     return self;
 }
 
@@ -55,27 +53,18 @@ static soft_memory *new_memory(void *address, size_t length, int is_ours)
         deallocator(memory->address, memory->length);
         Block_release(deallocator);
     }
-    memory->buffer = nil;
     memory->alive = 0;
     soft_drop_memory(memory);
-    [label release];
-    [device release];
-    soft_count(self, -1);
     [super dealloc];
 }
 
 - (void)setLabel:(NSString *)text
 {
-    [text retain];
-    [label release];
-    label = [text copy];
-    [text release];
+    [super setLabel:text];
     snprintf(memory->label, sizeof memory->label, "buffer %lld \"%s\"", (long long)memory->number,
-             [label UTF8String]);
+             [text UTF8String]);
 }
 
-- (NSString *)label { return [[label retain] autorelease]; }
-- (id<MTLDevice>)device { return device; }
 - (NSUInteger)length { return memory->length; }
 - (NSUInteger)allocatedSize { return memory->length; }
 - (uint64_t)gpuAddress { return (uint64_t)(uintptr_t)memory->address; }
@@ -149,7 +138,10 @@ SoftBuffer *soft_new_buffer(SoftDevice *device, NSUInteger length, MTLResourceOp
                                                      device:device
                                                     options:options
                                                 deallocator:nil];
-    if (bytes) memcpy(address, bytes, length);
+    if (bytes)
+        memcpy(address, bytes, length);
+    else if (soft_set.poison)
+        memset(address, 0xff, length);
     log_buffer(buffer, bytes != NULL);
     return buffer;
 }

@@ -5,19 +5,19 @@ NSErrorDomain const MTLCommandBufferErrorDomain = @"MTLCommandBufferErrorDomain"
 NSString *const MTLCommandBufferEncoderInfoErrorKey = @"MTLCommandBufferEncoderInfoErrorKey";
 
 @implementation SoftCommands
+@dynamic label, device; /* SoftObject has them */
 
 - (id)initWithQueue:(SoftQueue *)owner
              retain:(BOOL)retained
             options:(MTLCommandBufferErrorOption)wanted
 {
     static _Atomic int64_t numbers;
-    if (!(self = [super init])) return nil;
+    if (!(self = [super initWithDevice:owner->device])) return nil;
     queue = [owner retain];
     retains = retained;
     options = wanted;
     tape = soft_take_tape(queue->stream);
     number = ++numbers;
-    soft_count(self, 1);
     LOG("commands", NULL, number, retained);
     return self;
 }
@@ -39,20 +39,11 @@ static void drop_handlers(NSMutableArray *handlers)
     drop_handlers(scheduledHandlers);
     drop_handlers(completedHandlers);
     [residency release];
-    [label release];
     [error release];
     [queue release];
-    soft_count(self, -1);
     [super dealloc];
 }
 
-- (NSString *)label { return [[label retain] autorelease]; }
-- (void)setLabel:(NSString *)text
-{
-    [label autorelease];
-    label = [text copy];
-}
-- (id<MTLDevice>)device { return queue->device; }
 - (id<MTLCommandQueue>)commandQueue { return queue; }
 - (BOOL)retainedReferences { return retains != 0; }
 - (MTLCommandBufferErrorOption)errorOptions { return options; }
@@ -173,7 +164,8 @@ static void drop_handlers(NSMutableArray *handlers)
 - (id<MTLBlitCommandEncoder>)blitCommandEncoder
 {
     if (![self canEncode:"blitCommandEncoder"]) return nil;
-    return [[[SoftBlit alloc] initWithCommands:self] autorelease];
+    LOG("encoder", "blit", number);
+    return [[[SoftBlit alloc] initWithCommands:self isBlit:1] autorelease];
 }
 
 - (id<MTLComputeCommandEncoder>)computeCommandEncoder

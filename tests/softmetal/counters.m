@@ -50,9 +50,8 @@ SoftCounters *soft_new_counters(SoftDevice *device, MTLCounterSampleBufferDescri
                                 (size_t)count, [descriptor counterSet], (int)storage);
         return nil;
     }
-    SoftCounters *counters = [[SoftCounters alloc] init];
-    counters->device = [device retain];
-    counters->label = [[descriptor label] copy];
+    SoftCounters *counters = [[SoftCounters alloc] initWithDevice:device];
+    [counters setLabel:[descriptor label]];
     counters->count = count;
     counters->storage = storage;
     counters->stamps = malloc(count * sizeof *counters->stamps);
@@ -62,25 +61,14 @@ SoftCounters *soft_new_counters(SoftDevice *device, MTLCounterSampleBufferDescri
 }
 
 @implementation SoftCounters
-
-- (id)init
-{
-    if (!(self = [super init])) return nil;
-    soft_count(self, 1);
-    return self;
-}
+@dynamic label, device; /* SoftObject has them */
 
 - (void)dealloc
 {
     free(stamps);
-    [label release];
-    [device release];
-    soft_count(self, -1);
     [super dealloc];
 }
 
-- (id<MTLDevice>)device { return device; }
-- (NSString *)label { return [[label retain] autorelease]; }
 - (NSUInteger)sampleCount { return count; }
 
 - (NSData *)resolveCounterRange:(NSRange)range

@@ -2,75 +2,32 @@
  * kernel has bound, and the checks that Apple's validation makes. */
 #include "objects.h"
 
-enum { MOST_BYTES = 4096, MOST_THREADGROUP_BYTES = 32768 };
+enum { MOST_BYTES = 4096 };
 
 @implementation SoftEncoder
+@dynamic label, device; /* SoftObject has them */
 
 - (id)initWithCommands:(SoftCommands *)owner type:(MTLDispatchType)wanted
 {
-    if (!(self = [super init])) return nil;
-    commands = [owner retain];
-    tape = owner->tape;
+    if (!(self = [super initWithCommands:owner isBlit:0])) return nil;
     type = wanted;
-    soft_begin_segment(owner, self, 0);
-    soft_count(self, 1);
     LOG("encoder", NULL, owner->number, wanted == MTLDispatchTypeConcurrent);
     return self;
 }
 
-- (void)dealloc
-{
-    if (tape) {
-        soft_spoil(tape, @"a compute encoder is released before endEncoding");
-        [self softAbandon];
-    }
-    [label release];
-    [commands release];
-    soft_count(self, -1);
-    [super dealloc];
-}
-
-- (NSString *)label { return [[label retain] autorelease]; }
-- (void)setLabel:(NSString *)text
-{
-    [label autorelease];
-    label = [text copy];
-}
-- (id<MTLDevice>)device { return commands->queue->device; }
 - (MTLDispatchType)dispatchType { return type; }
-
-- (void)softAbandon
-{
-    soft_end_segment(commands, label, 0);
-    tape = NULL;
-}
-
-static int is_open(SoftEncoder *e, const char *method)
-{
-    if (e->tape) return 1;
-    soft_fault(@"%s: the encoder has ended", method);
-    return 0;
-}
 
 static int is_index(SoftEncoder *e, NSUInteger index, const char *method)
 {
-    if (!is_open(e, method)) return 0;
+    if (!soft_is_open(e, method)) return 0;
     if (index < MSL_BUFFERS) return 1;
     soft_spoil(e->tape, @"%s: index %zu; there are %d, from 0", method, (size_t)index, MSL_BUFFERS);
     return 0;
 }
 
-- (void)endEncoding
-{
-    if (!is_open(self, "endEncoding")) return;
-    soft_end_segment(commands, label, depth);
-    LOG("end", NULL, commands->number);
-    tape = NULL;
-}
-
 - (void)setComputePipelineState:(id<MTLComputePipelineState>)state
 {
-    if (!is_open(self, "setComputePipelineState")) return;
+    if (!soft_is_open(self, "setComputePipelineState")) return;
     if (!state) {
         soft_spoil(tape, @"setComputePipelineState: nil");
         return;
@@ -152,82 +109,15 @@ static void set_buffer(SoftEncoder *e, SoftBuffer *buffer, NSUInteger offset, NS
     threadgroup[index] = (uint32_t)length;
 }
 
-/* One argument of the kernel, into *to; 0 and a fault where what is bound does not do. */
-static int take_argument(SoftEncoder *e, const kernel_argument *a, slot *to, size_t *shared)
-{
-    const char *name = e->kernel->function->function->name;
-    if (a->kind == MSL_THREADGROUP) {
-        *to = (slot){NULL, 0, e->threadgroup[a->index]};
-        *shared += to->length;
-        if (to->length >= a->least) return 1;
-        soft_spoil(e->tape, @"dispatch of %s: threadgroup memory %d, %s, has %zu bytes and needs %zu",
-                   name, a->index, a->name, to->length, a->least);
-        return 0;
-    }
-    if (!(e->bound >> a->index & 1)) {
-        *to = (slot){NULL, 0, 0};
-        if (a->may_be_absent) return 1;
-        soft_spoil(e->tape, @"dispatch of %s: nothing is bound at buffer %d, %s", name, a->index,
-                   a->name);
-        return 0;
-    }
-    *to = e->slots[a->index];
-    if (to->length < a->least) {
-        soft_spoil(e->tape, @"dispatch of %s: buffer %d, %s, has %zu bytes from its offset and needs %zu",
-                   name, a->index, a->name, to->length, a->least);
-        return 0;
-    }
-    if (!to->memory && a->is_writable) {
-        soft_spoil(e->tape, @"dispatch of %s: setBytes at buffer %d, %s, which the kernel may write",
-                   name, a->index, a->name);
-        return 0;
-    }
-    if (to->memory && to->offset % a->alignment) {
-        soft_spoil(e->tape, @"dispatch of %s: the offset %zu of buffer %d, %s, is no multiple of %d",
-                   name, to->offset, a->index, a->name, a->alignment);
-        return 0;
-    }
-    return 1;
-}
-
-static int is_grid(SoftEncoder *e, MTLSize grid, MTLSize threads)
-{
-    const char *name = e->kernel->function->function->name;
-    if (!grid.width || !grid.height || !grid.depth || !threads.width || !threads.height ||
-        !threads.depth || grid.width > UINT32_MAX || grid.height > UINT32_MAX ||
-        grid.depth > UINT32_MAX) {
-        soft_spoil(e->tape, @"dispatch of %s: a grid of (%zu, %zu, %zu) threadgroups of (%zu, %zu, %zu)",
-                   name, (size_t)grid.width, (size_t)grid.height, (size_t)grid.depth,
-                   (size_t)threads.width, (size_t)threads.height, (size_t)threads.depth);
-        return 0;
-    }
-    const uint64_t most = e->kernel->max_threads;
-    if (threads.width <= most && threads.height <= most && threads.depth <= most &&
-        threads.width * threads.height * threads.depth <= most)
-        return 1;
-    soft_spoil(e->tape, @"dispatch of %s: (%zu, %zu, %zu) threads a threadgroup; its pipeline takes %d",
-               name, (size_t)threads.width, (size_t)threads.height, (size_t)threads.depth, (int)most);
-    return 0;
-}
-
 - (void)dispatchThreadgroups:(MTLSize)grid threadsPerThreadgroup:(MTLSize)threads
 {
-    if (!is_open(self, "dispatchThreadgroups")) return;
+    if (!soft_is_open(self, "dispatchThreadgroups")) return;
     if (!kernel) {
         soft_spoil(tape, @"dispatch: no pipeline is set");
         return;
     }
-    if (!is_grid(self, grid, threads)) return;
-    uint32_t first = TAKE(tape, slots, kernel->n_arguments);
-    size_t shared = 0;
-    for (int i = 0; i < kernel->n_arguments; i++)
-        if (!take_argument(self, &kernel->arguments[i], &tape->slots[first + (uint32_t)i], &shared))
-            return;
-    if (shared > MOST_THREADGROUP_BYTES) {
-        soft_spoil(tape, @"dispatch of %s: %zu bytes of threadgroup memory; there are %d",
-                   kernel->function->function->name, shared, MOST_THREADGROUP_BYTES);
-        return;
-    }
+    uint32_t first;
+    if (!soft_is_grid(self, grid, threads) || !soft_take_arguments(self, &first)) return;
     if (type == MTLDispatchTypeSerial) tape->epoch++;
     uint32_t at = TAKE(tape, commands, 1);
     command *c = &tape->commands[at];
@@ -250,7 +140,7 @@ static int is_grid(SoftEncoder *e, MTLSize grid, MTLSize threads)
 
 - (void)dispatchThreads:(MTLSize)all threadsPerThreadgroup:(MTLSize)threads
 {
-    if (!is_open(self, "dispatchThreads")) return;
+    if (!soft_is_open(self, "dispatchThreads")) return;
     if (!threads.width || !threads.height || !threads.depth || all.width % threads.width ||
         all.height % threads.height || all.depth % threads.depth) {
         soft_spoil(tape, @"dispatchThreads: (%zu, %zu, %zu) threads in threadgroups of (%zu, %zu, %zu); "
@@ -278,20 +168,20 @@ static void use(SoftEncoder *e, id<MTLResource> resource)
 
 - (void)useResource:(id<MTLResource>)resource usage:(MTLResourceUsage)usage
 {
-    if (is_open(self, "useResource")) use(self, resource);
+    if (soft_is_open(self, "useResource")) use(self, resource);
 }
 
 - (void)useResources:(const id<MTLResource>[])resources
                count:(NSUInteger)count
                usage:(MTLResourceUsage)usage
 {
-    if (!is_open(self, "useResources")) return;
+    if (!soft_is_open(self, "useResources")) return;
     for (NSUInteger i = 0; i < count; i++) use(self, resources[i]);
 }
 
 - (void)memoryBarrierWithScope:(MTLBarrierScope)scope
 {
-    if (!is_open(self, "memoryBarrierWithScope")) return;
+    if (!soft_is_open(self, "memoryBarrierWithScope")) return;
     if (scope & MTLBarrierScopeBuffers) tape->epoch++;
     if (scope & MTLBarrierScopeRenderTargets || !scope)
         soft_spoil(tape, @"memoryBarrierWithScope: scope %d in a compute encoder", (int)scope);
@@ -301,7 +191,7 @@ static void use(SoftEncoder *e, id<MTLResource> resource)
 /* Taken as a barrier for all buffers. */
 - (void)memoryBarrierWithResources:(const id<MTLResource>[])resources count:(NSUInteger)count
 {
-    if (!is_open(self, "memoryBarrierWithResources")) return;
+    if (!soft_is_open(self, "memoryBarrierWithResources")) return;
     for (NSUInteger i = 0; i < count; i++)
         if (!resources[i]) soft_spoil(tape, @"memoryBarrierWithResources: nil");
     if (count) tape->epoch++;
@@ -313,7 +203,7 @@ static void use(SoftEncoder *e, id<MTLResource> resource)
                    withBarrier:(BOOL)barrier
 {
     SoftCounters *counters = (SoftCounters *)sampleBuffer;
-    if (!is_open(self, "sampleCountersInBuffer")) return;
+    if (!soft_is_open(self, "sampleCountersInBuffer")) return;
     if (!soft_set.samples_dispatches || !counters || sampleIndex >= counters->count) {
         soft_spoil(tape, !soft_set.samples_dispatches
                              ? @"sampleCountersInBuffer: this GPU samples at the borders of encoders only"
@@ -325,26 +215,6 @@ static void use(SoftEncoder *e, id<MTLResource> resource)
     PUSH(tape, commands, (command){
         .kind = COMMAND_SAMPLE, .segment = tape->n_segments - 1, .epoch = tape->epoch,
         .sample = {counters, sampleIndex}});
-}
-
-- (void)insertDebugSignpost:(NSString *)string
-{
-    if (is_open(self, "insertDebugSignpost")) soft_signpost(tape, string);
-}
-
-- (void)pushDebugGroup:(NSString *)string
-{
-    if (!is_open(self, "pushDebugGroup")) return;
-    depth++;
-    soft_signpost(tape, string);
-}
-
-- (void)popDebugGroup
-{
-    if (!is_open(self, "popDebugGroup")) return;
-    if (--depth >= 0) return;
-    depth = 0;
-    soft_spoil(tape, @"popDebugGroup: no group was pushed");
 }
 
 @end

@@ -38,6 +38,7 @@ typedef struct {
     enum msl_argument_kind kind;
     int writable;          /* not a pointer or reference to const */
     size_t element_bytes;  /* sizeof what is pointed to */
+    size_t alignment;      /* and alignof: of which a buffer's offset has to be a multiple */
     int by_reference;      /* `constant T &`: exactly one element is read */
     int condition;         /* index of the function constant that makes it present, or ... */
     const char *name;

@@ -8,8 +8,7 @@ static SoftLibrary *wrap_library(SoftDevice *device, msl_library *library, char 
 {
     SoftLibrary *wrapped = nil;
     if (library) {
-        wrapped = [[SoftLibrary alloc] init];
-        wrapped->device = [device retain];
+        wrapped = [[SoftLibrary alloc] initWithDevice:device];
         wrapped->library = library;
     } else if (error)
         *error = soft_error(MTLLibraryErrorDomain, code, @"%s",
@@ -60,30 +59,13 @@ id<MTLLibrary> soft_library_of_file(SoftDevice *device, NSURL *url, NSError **er
 }
 
 @implementation SoftLibrary
-
-- (id)init
-{
-    if (!(self = [super init])) return nil;
-    soft_count(self, 1);
-    return self;
-}
+@dynamic label, device; /* SoftObject has them */
 
 - (void)dealloc
 {
     msl_release(library);
-    [label release];
-    [device release];
-    soft_count(self, -1);
     [super dealloc];
 }
-
-- (NSString *)label { return [[label retain] autorelease]; }
-- (void)setLabel:(NSString *)text
-{
-    [label autorelease];
-    label = [text copy];
-}
-- (id<MTLDevice>)device { return device; }
 
 - (NSArray *)functionNames
 {
@@ -98,7 +80,7 @@ id<MTLLibrary> soft_library_of_file(SoftDevice *device, NSURL *url, NSError **er
     for (int i = 0; i < msl_function_count(library); i++) {
         const msl_function *function = msl_function_at(library, i);
         if (strcmp(function->name, [name UTF8String])) continue;
-        SoftFunction *wrapped = [[SoftFunction alloc] init];
+        SoftFunction *wrapped = [[SoftFunction alloc] initWithDevice:device];
         wrapped->library = [self retain];
         wrapped->function = function;
         return wrapped;
@@ -171,29 +153,14 @@ static int take_constants(const msl_library *library, const constant_values *fro
 @end
 
 @implementation SoftFunction
-
-- (id)init
-{
-    if (!(self = [super init])) return nil;
-    soft_count(self, 1);
-    return self;
-}
+@dynamic label, device; /* SoftObject has them */
 
 - (void)dealloc
 {
-    [label release];
     [library release];
-    soft_count(self, -1);
     [super dealloc];
 }
 
-- (NSString *)label { return [[label retain] autorelease]; }
-- (void)setLabel:(NSString *)text
-{
-    [label autorelease];
-    label = [text copy];
-}
-- (id<MTLDevice>)device { return library->device; }
 - (MTLFunctionType)functionType { return MTLFunctionTypeKernel; }
 - (NSString *)name { return [NSString stringWithUTF8String:function->name]; }
 

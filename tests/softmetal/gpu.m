@@ -50,7 +50,7 @@ id<MTLDevice> MTLCreateSystemDefaultDevice(void)
 - (BOOL)hasUnifiedMemory { return YES; }
 - (uint64_t)recommendedMaxWorkingSetSize { return soft_set.working_set; }
 - (NSUInteger)currentAllocatedSize { return allocated; }
-- (NSUInteger)maxThreadgroupMemoryLength { return 32768; }
+- (NSUInteger)maxThreadgroupMemoryLength { return MOST_THREADGROUP_BYTES; }
 - (NSUInteger)maxBufferLength { return soft_set.buffer_length; }
 
 - (BOOL)supportsFamily:(MTLGPUFamily)family
@@ -129,8 +129,11 @@ id<MTLDevice> MTLCreateSystemDefaultDevice(void)
 - (id<MTLResidencySet>)newResidencySetWithDescriptor:(MTLResidencySetDescriptor *)descriptor
                                                error:(NSError **)error
 {
-    if (soft_set.residency_sets && !soft_is_planned(&soft_set.fail_residency_set))
-        return [[SoftResidency alloc] initWithDevice:self label:[descriptor label]];
+    if (soft_set.residency_sets && !soft_is_planned(&soft_set.fail_residency_set)) {
+        SoftResidency *set = [[SoftResidency alloc] initWithDevice:self];
+        [set setLabel:[descriptor label]];
+        return set;
+    }
     if (error) *error = soft_error(@"MTLResidencySet", 1, @"this system has no residency sets");
     return nil;
 }

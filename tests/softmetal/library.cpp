@@ -48,7 +48,8 @@ void describe_functions(msl_library *l)
             argument.index = (int)facts[2 * a + 1];
             argument.kind = p.source == "threadgroup" ? MSL_THREADGROUP : p.constant_space ? MSL_CONSTANT : MSL_DEVICE;
             argument.writable = facts[2 * a] & 1;
-            argument.element_bytes = (size_t)facts[2 * a] / 2;
+            argument.element_bytes = (size_t)facts[2 * a] / 512;
+            argument.alignment = (size_t)facts[2 * a] / 2 % 256;
             argument.by_reference = p.reference;
             argument.condition = p.condition.empty() ? MSL_ALWAYS : constant_index(l, p.condition);
             argument.name = p.name.c_str();

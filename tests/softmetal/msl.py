@@ -59,6 +59,7 @@ class _Argument(ctypes.Structure):
         ("kind", ctypes.c_int),
         ("writable", ctypes.c_int),
         ("element_bytes", ctypes.c_size_t),
+        ("alignment", ctypes.c_size_t),
         ("by_reference", ctypes.c_int),
         ("condition", ctypes.c_int),
         ("name", ctypes.c_char_p),

@@ -16,6 +16,8 @@
 #include "settings.h"
 #include "tape.h"
 
+enum { MOST_THREADGROUP_BYTES = 32768 };
+
 @interface SoftDevice : NSObject <MTLDevice> {
   @public
     _Atomic size_t allocated;
@@ -23,11 +25,22 @@
 }
 @end
 
+/* What the device makes: it holds the device, may have a label, and is counted while it lives. */
+@interface SoftObject : NSObject {
+  @public
+    SoftDevice *device;
+    NSString *label;
+}
+- (id)initWithDevice:(SoftDevice *)owner;
+- (NSString *)label;
+- (void)setLabel:(NSString *)text;
+- (id<MTLDevice>)device;
+@end
+
 struct soft_memory {
     _Atomic int references; /* the SoftBuffer, and tapes */
     _Atomic int alive;      /* the SoftBuffer is */
     _Atomic int in_flight;  /* tapes that are committed and not completed */
-    id buffer;             /* the SoftBuffer, while alive */
     void *address;
     size_t length;
     int64_t number;
@@ -37,12 +50,10 @@ struct soft_memory {
 };
 void soft_drop_memory(soft_memory *m);
 
-@interface SoftBuffer : NSObject <MTLBuffer> {
+@interface SoftBuffer : SoftObject <MTLBuffer> {
   @public
     soft_memory *memory;
-    SoftDevice *device;
     MTLResourceOptions options;
-    NSString *label;
     void (^deallocator)(void *, NSUInteger);
 }
 /* Shares in m's reference. */
@@ -58,11 +69,9 @@ SoftBuffer *soft_new_buffer(SoftDevice *device, NSUInteger length, MTLResourceOp
 SoftBuffer *soft_wrap_buffer(SoftDevice *device, void *pointer, NSUInteger length,
                              MTLResourceOptions options, void (^deallocator)(void *, NSUInteger));
 
-@interface SoftLibrary : NSObject <MTLLibrary> {
+@interface SoftLibrary : SoftObject <MTLLibrary> {
   @public
-    SoftDevice *device;
     msl_library *library;
-    NSString *label;
 }
 @end
 
@@ -70,13 +79,12 @@ id<MTLLibrary> soft_library_of_source(SoftDevice *device, NSString *source,
                                       MTLCompileOptions *options, NSError **error);
 id<MTLLibrary> soft_library_of_file(SoftDevice *device, NSURL *url, NSError **error);
 
-@interface SoftFunction : NSObject <MTLFunction> {
+@interface SoftFunction : SoftObject <MTLFunction> {
   @public
     SoftLibrary *library;
     const msl_function *function;
     msl_constants constants;
     int is_specialised;
-    NSString *label;
 }
 @end
 
@@ -119,17 +127,15 @@ struct soft_kernel {
 };
 void soft_drop_kernel(soft_kernel *k);
 
-@interface SoftPipeline : NSObject <MTLComputePipelineState> {
+@interface SoftPipeline : SoftObject <MTLComputePipelineState> {
   @public
-    SoftDevice *device;
     soft_kernel *kernel;
-    NSString *label;
 }
 @end
 SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> function, NSString *label,
                                 NSUInteger most, NSError **error);
 
-@class SoftCommands;
+@class SoftCommands, SoftSegment;
 
 /* The GPU's end of a queue: a thread and what it works through. Lives as long as either the queue
  * or its thread. */
@@ -145,26 +151,23 @@ typedef struct {
     int n_idle, room_idle;
 } soft_stream;
 
-@interface SoftQueue : NSObject <MTLCommandQueue> {
+@interface SoftQueue : SoftObject <MTLCommandQueue> {
   @public
-    SoftDevice *device;
     soft_stream *stream;
     NSMutableArray *residency; /* of SoftResidency */
     NSUInteger most;
-    NSString *label;
     int64_t number;
 }
 - (id)initWithDevice:(SoftDevice *)owner most:(NSUInteger)count;
 @end
 
-@interface SoftCommands : NSObject <MTLCommandBuffer> {
+@interface SoftCommands : SoftObject <MTLCommandBuffer> {
   @public
     SoftQueue *queue;
     soft_tape *tape; /* NULL once it is completed */
-    id encoder; /* the open one, not retained */
+    SoftSegment *encoder; /* the open one, not retained */
     NSMutableArray *residency;
     NSMutableArray *scheduledHandlers, *completedHandlers;
-    NSString *label;
     NSError *error;
     _Atomic(MTLCommandBufferStatus) status;
     MTLCommandBufferErrorOption options;
@@ -185,60 +188,56 @@ soft_tape *soft_take_tape(soft_stream *s);
 /* Runs a tape: the error it ended with (autoreleased), or nil. */
 NSError *soft_replay(SoftCommands *commands);
 
-@interface SoftEncoder : NSObject <MTLComputeCommandEncoder> {
+/* What compute and blit encoders share: the segment of the tape that they write. */
+@interface SoftSegment : SoftObject <MTLCommandEncoder> {
   @public
     SoftCommands *commands;
     soft_tape *tape; /* NULL when it has ended */
+    int depth;       /* of debug groups */
+}
+- (id)initWithCommands:(SoftCommands *)owner isBlit:(int)blit;
+- (void)softAbandon; /* the end of an encoder that the host forgot to end */
+@end
+/* 0 and a fault where it has ended. */
+int soft_is_open(const SoftSegment *encoder, const char *method);
+
+@interface SoftEncoder : SoftSegment <MTLComputeCommandEncoder> {
+  @public
     MTLDispatchType type;
     soft_kernel *kernel;
     uint32_t bound; /* bit n: slot n holds something */
     slot slots[MSL_BUFFERS];
     uint32_t threadgroup[MSL_BUFFERS];
-    NSString *label;
-    int depth;
 }
 - (id)initWithCommands:(SoftCommands *)owner type:(MTLDispatchType)wanted;
 @end
-@interface NSObject (SoftEnding)
-- (void)softAbandon; /* the end of an encoder that the host forgot to end */
-@end
 
-@interface SoftBlit : NSObject <MTLBlitCommandEncoder> {
-  @public
-    SoftCommands *commands;
-    soft_tape *tape;
-    NSString *label;
-    int depth;
-}
-- (id)initWithCommands:(SoftCommands *)owner;
+/* Copies what the encoder's kernel has bound to the tape; 0 and a fault where Apple's validation would
+ * refuse the dispatch. */
+int soft_take_arguments(SoftEncoder *e, uint32_t *first_slot);
+int soft_is_grid(SoftEncoder *e, MTLSize grid, MTLSize threads);
+
+@interface SoftBlit : SoftSegment <MTLBlitCommandEncoder>
 @end
 
 void soft_free_tape(soft_tape *t);
 /* A fault that also makes the command buffer fail when it is committed. */
 void soft_spoil(soft_tape *t, NSString *format, ...) NS_FORMAT_FUNCTION(2, 3);
 void soft_hold(soft_tape *t, id object); /* until the tape is given back */
-uint32_t soft_begin_segment(SoftCommands *commands, id encoder, int is_blit);
-void soft_end_segment(SoftCommands *commands, NSString *label, int depth);
-void soft_signpost(soft_tape *t, NSString *text);
 void soft_count_flight(soft_tape *t, int by);
 /* The tape refers to an object, and retains it where the command buffer does. */
 void soft_refer_buffer(SoftCommands *commands, SoftBuffer *buffer);
 void soft_refer_pipeline(SoftCommands *commands, SoftPipeline *pipeline);
 
-@interface SoftResidency : NSObject <MTLResidencySet> {
+@interface SoftResidency : SoftObject <MTLResidencySet> {
   @public
-    SoftDevice *device;
-    NSString *label;
     NSMutableArray *allocations; /* with what is not committed yet */
     NSArray *committed;
 }
-- (id)initWithDevice:(SoftDevice *)owner label:(NSString *)name;
 @end
 
-@interface SoftCounters : NSObject <MTLCounterSampleBuffer> {
+@interface SoftCounters : SoftObject <MTLCounterSampleBuffer> {
   @public
-    SoftDevice *device;
-    NSString *label;
     NSUInteger count;
     MTLStorageMode storage;
     uint64_t *stamps;

@@ -23,6 +23,13 @@ static enum presence presence_of(const SoftFunction *f, int at)
     return msl_present(f->library->library, f->function, &f->constants, at) == 1 ? PRESENT : ABSENT;
 }
 
+/* Apple's GPUs want offsets in the data type's alignment, and in the constant space in 4 bytes at
+ * least (Metal feature set tables, "Minimum constant buffer offset alignment"). */
+static uint8_t offset_alignment(const msl_argument *a)
+{
+    return (uint8_t)(a->kind == MSL_CONSTANT && a->alignment < 4 ? 4 : a->alignment);
+}
+
 static void list_arguments(soft_kernel *k)
 {
     const msl_function *f = k->function->function;
@@ -30,11 +37,10 @@ static void list_arguments(soft_kernel *k)
         const msl_argument *a = &f->arguments[i];
         const enum presence presence = presence_of(k->function, i);
         if (presence == ABSENT) continue;
-        size_t natural = a->element_bytes & -a->element_bytes; /* its alignment is a divisor */
         k->arguments[k->n_arguments++] = (kernel_argument){
             .index = (uint8_t)a->index,
             .kind = (uint8_t)a->kind,
-            .alignment = (uint8_t)(a->kind == MSL_CONSTANT ? 4 : natural < 4 ? natural : 4),
+            .alignment = offset_alignment(a),
             .is_writable = a->writable != 0,
             .may_be_absent = presence == UNKNOWN,
             .least = a->element_bytes,
@@ -68,22 +74,15 @@ SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted, NSSt
     k->max_threads = (uint32_t)function->function->max_threads;
     if (most && most < k->max_threads) k->max_threads = (uint32_t)most;
     list_arguments(k);
-    SoftPipeline *pipeline = [[SoftPipeline alloc] init];
-    pipeline->device = [device retain];
+    SoftPipeline *pipeline = [[SoftPipeline alloc] initWithDevice:device];
     pipeline->kernel = k;
-    pipeline->label = [label copy];
+    [pipeline setLabel:label];
     LOG("pipeline", function->function->name);
     return pipeline;
 }
 
 @implementation SoftPipeline
-
-- (id)init
-{
-    if (!(self = [super init])) return nil;
-    soft_count(self, 1);
-    return self;
-}
+@dynamic label, device; /* SoftObject has them */
 
 - (void)dealloc
 {
@@ -92,14 +91,9 @@ SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted, NSSt
                    @"unretained references and is not completed", [kernel->function name]);
     kernel->alive = 0;
     soft_drop_kernel(kernel);
-    [label release];
-    [device release];
-    soft_count(self, -1);
     [super dealloc];
 }
 
-- (NSString *)label { return [[label retain] autorelease]; }
-- (id<MTLDevice>)device { return device; }
 - (NSUInteger)maxTotalThreadsPerThreadgroup { return kernel->max_threads; }
 - (NSUInteger)threadExecutionWidth { return 32; }
 - (NSUInteger)staticThreadgroupMemoryLength { return 0; /* kernels get theirs as arguments */ }

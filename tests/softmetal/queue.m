@@ -118,17 +118,16 @@ void soft_stop_stream(soft_stream *s)
 }
 
 @implementation SoftQueue
+@dynamic label, device; /* SoftObject has them */
 
 - (id)initWithDevice:(SoftDevice *)owner most:(NSUInteger)count
 {
     static _Atomic int64_t numbers;
-    if (!(self = [super init])) return nil;
-    device = [owner retain];
+    if (!(self = [super initWithDevice:owner])) return nil;
     most = count;
     residency = [[NSMutableArray alloc] init];
     stream = soft_new_stream();
     number = ++numbers;
-    soft_count(self, 1);
     LOG("queue", NULL, number, (int64_t)count);
     return self;
 }
@@ -137,19 +136,8 @@ void soft_stop_stream(soft_stream *s)
 {
     soft_stop_stream(stream);
     [residency release];
-    [label release];
-    [device release];
-    soft_count(self, -1);
     [super dealloc];
 }
-
-- (NSString *)label { return [[label retain] autorelease]; }
-- (void)setLabel:(NSString *)text
-{
-    [label autorelease];
-    label = [text copy];
-}
-- (id<MTLDevice>)device { return device; }
 
 /* Metal waits for one of too many to complete; where none is committed it would wait for ever. */
 - (int)waitForRoom

@@ -96,6 +96,10 @@ static void run_dispatch(replay *r, const command *c)
         fail(r, soft_set.failure_code, "planned by softmetal_fail_commands");
         return;
     }
+    if (!strcmp(soft_set.failing_kernel, c->dispatch.kernel->function->function->name)) {
+        fail(r, soft_set.kernel_failure_code, "planned by softmetal_fail_kernel");
+        return;
+    }
     if (r->failing > 0) r->failing--;
     if (!fill_dispatch(r, c, &d) || !soft_set.kernels) return;
     const int workers = soft_set.workers > 0 ? soft_set.workers : (int)sysconf(_SC_NPROCESSORS_ONLN);

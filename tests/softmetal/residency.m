@@ -2,15 +2,13 @@
 #include "objects.h"
 
 @implementation SoftResidency
+@dynamic label, device; /* SoftObject has them */
 
-- (id)initWithDevice:(SoftDevice *)owner label:(NSString *)name
+- (id)initWithDevice:(SoftDevice *)owner
 {
-    if (!(self = [super init])) return nil;
-    device = [owner retain];
-    label = [name copy];
+    if (!(self = [super initWithDevice:owner])) return nil;
     allocations = [[NSMutableArray alloc] init];
     committed = [[NSArray alloc] init];
-    soft_count(self, 1);
     return self;
 }
 
@@ -18,14 +16,9 @@
 {
     [committed release];
     [allocations release];
-    [label release];
-    [device release];
-    soft_count(self, -1);
     [super dealloc];
 }
 
-- (id<MTLDevice>)device { return device; }
-- (NSString *)label { return [[label retain] autorelease]; }
 - (void)requestResidency { }
 - (void)endResidency { }
 

@@ -10,10 +10,12 @@ typedef struct {
     enum softmetal_action action;
     int present, apple_family, metal3, residency_sets, samples_dispatches, captures;
     uint64_t buffer_length, working_set, memory;
-    int checked, workers, kernels;
+    int checked, workers, kernels, poison;
     uint64_t seed;
     int fail_allocation, fail_residency_set, refuse_no_copy;
     int fail_commands, failure_code, failure_dispatches;
+    char failing_kernel[64]; /* or empty */
+    int kernel_failure_code;
 } soft_settings;
 
 extern soft_settings soft_set;

@@ -31,7 +31,8 @@ __attribute__((constructor)) static void set_defaults(void)
     soft_set.action = is_env("SOFTMETAL_FAULTS", "record")  ? SOFTMETAL_RECORD
                       : is_env("SOFTMETAL_FAULTS", "raise") ? SOFTMETAL_RAISE
                                                             : SOFTMETAL_ABORT;
-    soft_set.present = soft_set.metal3 = soft_set.residency_sets = soft_set.captures = 1;
+    soft_set.present = soft_set.metal3 = soft_set.residency_sets = 1;
+    soft_set.captures = soft_set.poison = 1;
     soft_set.apple_family = 8;
     soft_set.buffer_length = (uint64_t)9 << 30; /* as an M2 with 16 GiB */
     soft_set.working_set = (uint64_t)11 << 30;
@@ -68,6 +69,7 @@ void softmetal_set_capture(int enabled) { soft_set.captures = enabled; }
 void softmetal_limit_buffer_length(uint64_t bytes) { soft_set.buffer_length = bytes; }
 void softmetal_limit_working_set(uint64_t bytes) { soft_set.working_set = bytes; }
 void softmetal_limit_memory(uint64_t bytes) { soft_set.memory = bytes; }
+void softmetal_set_poison(int poisons) { soft_set.poison = poisons; }
 void softmetal_set_checked(int checked) { soft_set.checked = checked; }
 void softmetal_set_workers(int workers) { soft_set.workers = workers; }
 void softmetal_set_kernels(int on) { soft_set.kernels = on; }
@@ -82,4 +84,10 @@ void softmetal_fail_commands(int n, int code, int dispatches)
     soft_set.failure_code = code;
     soft_set.failure_dispatches = dispatches;
     soft_set.fail_commands = n;
+}
+
+void softmetal_fail_kernel(const char *name, int code)
+{
+    snprintf(soft_set.failing_kernel, sizeof soft_set.failing_kernel, "%s", name ? name : "");
+    soft_set.kernel_failure_code = code;
 }

@@ -38,6 +38,10 @@ SOFTMETAL_API void softmetal_limit_buffer_length(uint64_t bytes);
 SOFTMETAL_API void softmetal_limit_working_set(uint64_t bytes); /* what is recommended, not a limit */
 SOFTMETAL_API void softmetal_limit_memory(uint64_t bytes); /* of all buffers; beyond it there is none */
 
+/* Metal promises nothing about the contents of a new buffer: every byte is 0xff (a NaN in all
+ * formats, -1, an address of nothing), or 0 after softmetal_set_poison(0). */
+SOFTMETAL_API void softmetal_set_poison(int poisons);
+
 /* How kernels run. checked: msl_mode of libraries loaded from now on. workers: 0 is one a core.
  * Kernels off: everything but the kernels happens, and nothing is compiled. */
 SOFTMETAL_API void softmetal_set_checked(int checked);
@@ -55,6 +59,8 @@ SOFTMETAL_API void softmetal_refuse_no_copy(int refuse);
 /* The n-th command buffer committed from now fails with this MTLCommandBufferError when `dispatches`
  * of its dispatches have run. */
 SOFTMETAL_API void softmetal_fail_commands(int n, int code, int dispatches);
+/* Every command buffer fails where it comes to a dispatch of this kernel; NULL takes it back. */
+SOFTMETAL_API void softmetal_fail_kernel(const char *name, int code);
 
 /* Objects that are alive, by class (SoftBuffer, MTLCompileOptions, ...), or all of them for NULL. */
 SOFTMETAL_API int softmetal_live(const char *class_name);

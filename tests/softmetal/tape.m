@@ -98,34 +98,3 @@ void soft_count_flight(soft_tape *t, int by)
     for (uint32_t i = 0; i < t->n_memories; i++) t->memories[i]->in_flight += by;
     for (uint32_t i = 0; i < t->n_kernels; i++) t->kernels[i]->in_flight += by;
 }
-
-uint32_t soft_begin_segment(SoftCommands *commands, id encoder, int is_blit)
-{
-    soft_tape *t = commands->tape;
-    commands->encoder = encoder;
-    uint32_t at = TAKE(t, segments, 1);
-    t->segments[at] = (segment){
-        .first_command = t->n_commands, .first_used = t->n_used, .is_blit = is_blit};
-    t->epoch++; /* Metal separates encoders by itself */
-    return at;
-}
-
-void soft_end_segment(SoftCommands *commands, NSString *label, int depth)
-{
-    soft_tape *t = commands->tape;
-    segment *s = &t->segments[t->n_segments - 1];
-    s->n_commands = t->n_commands - s->first_command;
-    snprintf(s->label, sizeof s->label, "%s", label ? [label UTF8String] : "");
-    commands->encoder = nil;
-    if (depth) soft_spoil(t, @"endEncoding: %d debug groups were pushed and not popped", depth);
-}
-
-void soft_signpost(soft_tape *t, NSString *text)
-{
-    segment *s = &t->segments[t->n_segments - 1];
-    if (!s->signposts) {
-        s->signposts = [NSMutableArray array];
-        soft_hold(t, s->signposts);
-    }
-    [(NSMutableArray *)s->signposts addObject:text];
-}

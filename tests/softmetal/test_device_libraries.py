@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from run_case import run_clean
+import pytest
+from run_case import run, run_clean
 
 
 def test_compile_options() -> None:
@@ -14,6 +15,21 @@ def test_compile_options() -> None:
     assert report.events("library") == [
         "library functions 1 from_source 1 fast_math 0 language 196608"
     ]
+
+
+@pytest.mark.parametrize(
+    ("case", "mode", "status"),
+    [
+        ("mode_of_environment", "fast", "4"),
+        ("mode_of_environment", "checked", "5"),
+        ("mode_checked", "fast", "5"),
+    ],
+)
+def test_mode(case: str, mode: str, status: str) -> None:
+    """A read below a binding, within its buffer: only checked kernels report it."""
+    report = run(case, SOFTMETAL_MODE=mode)
+    assert report.text("status") == status
+    assert len(report.faults) == (status == "5")
 
 
 def test_compile_error() -> None:

@@ -33,6 +33,7 @@ MISTAKES = {
     "offset_of_bytes": ("setBufferOffset: no buffer is bound at index 0", True),
     "misaligned_constant": ("axpy: the offset 2 of buffer 0, a, is no multiple of 4", True),
     "misaligned_device": ("axpy: the offset 6 of buffer 2, y, is no multiple of 4", True),
+    "misaligned_vector": ("widen: the offset 8 of buffer 1, y, is no multiple of 16", True),
     "unbound": ("axpy: nothing is bound at buffer 1, x", True),
     "conditional_buffer_unbound": ("axpy: nothing is bound at buffer 3, z", True),
     "struct_too_small": ("buffer 0, w, has 16 bytes from its offset and needs 32", True),
@@ -100,6 +101,10 @@ def test_right_use(case: str) -> None:
 def test_results() -> None:
     report = run_clean("nothing_wrong")
     assert (report.number("first"), report.number("last")) == (7.0, 13.0)
+
+
+def test_offsets() -> None:
+    assert run_clean("aligned").number("result") == 9.0
 
 
 def test_a_mistake_raises() -> None:

@@ -41,6 +41,15 @@ def test_storage_modes() -> None:
     assert (report.number("address"), report.number("copied")) == (1, 1)
 
 
+def test_contents_of_new_buffers() -> None:
+    assert run_clean("contents").numbers("value") == [-1, 0]
+
+
+def test_workers() -> None:
+    one, three = run_clean("workers").numbers("threads")
+    assert three >= one + 1
+
+
 def test_failing_allocation() -> None:
     assert run_clean("failing_allocation").numbers("made") == [1, 0, 1]
 
@@ -65,6 +74,14 @@ def test_failing_at_the_end() -> None:
     report = run_clean("failing_after_all")
     assert report.text("error").startswith("8 ")
     assert report.number("result") == 5
+
+
+def test_failing_kernel() -> None:
+    """One that is not dispatched, one that is, and none."""
+    report = run_clean("failing_kernel")
+    assert report.said["status"] == ["4", "5", "4"]
+    assert report.text("error") == "1 planned by softmetal_fail_kernel"
+    assert report.numbers("result") == [5, 5, 10]
 
 
 def test_kernels_off() -> None:

@@ -24,6 +24,13 @@ kernel void take_struct(constant wide &w [[buffer(0)]], device float *y [[buffer
     y[0] = w.second.w;
 }
 
+/* Elements of one byte, and of sixteen. */
+kernel void widen(device const uchar *x [[buffer(0)]], device float4 *y [[buffer(1)]],
+                  uint i [[thread_position_in_grid]])
+{
+    y[i] = float4(x[i]);
+}
+
 kernel void scaled(device float *y [[buffer(0)]], uint i [[thread_position_in_grid]])
 {
     y[i] *= factor;

@@ -27,6 +27,30 @@ CASE(macros)
     for (NSString *name in [library functionNames]) say_text("function", [name UTF8String]);
 }
 
+/* Reads below the offset at which its buffer is bound, in memory that is there. */
+static void read_before(void)
+{
+    id<MTLLibrary> library = compile(@"#include <metal_stdlib>\n"
+                                     @"kernel void f(device float *y [[buffer(0)]]) { y[0] = y[-1]; }\n",
+                                     nil);
+    id<MTLFunction> function = [[library newFunctionWithName:@"f"] autorelease];
+    id<MTLComputePipelineState> state =
+        [[device newComputePipelineStateWithFunction:function error:NULL] autorelease];
+    id<MTLCommandBuffer> commands = [queue commandBuffer];
+    id<MTLComputeCommandEncoder> encoder = begin(commands);
+    [encoder setComputePipelineState:state];
+    [encoder setBuffer:floats(32, 1.0f) offset:64 atIndex:0];
+    dispatch(encoder, 1, 1);
+    finish(commands, encoder);
+}
+
+CASE(mode_of_environment) { read_before(); }
+CASE(mode_checked)
+{
+    softmetal_set_checked(1);
+    read_before();
+}
+
 CASE(no_compile) { compile(@"kernel void f(device float *y [[buffer(0)]]) { y[0] = nothing; }", nil); }
 
 CASE(new_language)

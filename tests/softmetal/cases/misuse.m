@@ -166,6 +166,24 @@ CASE(struct_too_small)
     finish(commands, encoder);
 }
 
+/* An offset of bytes can be anything; one of float4 is a multiple of 16. */
+static void widen(NSUInteger from, NSUInteger to)
+{
+    id<MTLBuffer> x = floats(8, 0.0f), y = floats(16, 0.0f);
+    ((uint8_t *)[x contents])[from] = 9;
+    id<MTLCommandBuffer> commands = [queue commandBuffer];
+    id<MTLComputeCommandEncoder> encoder = begin(commands);
+    [encoder setComputePipelineState:pipeline("widen")];
+    [encoder setBuffer:x offset:from atIndex:0];
+    [encoder setBuffer:y offset:to atIndex:1];
+    dispatch(encoder, 1, 2);
+    finish(commands, encoder);
+    say("result", at(y, (int)to / 4 + 3));
+}
+
+CASE(aligned) { widen(3, 16); }
+CASE(misaligned_vector) { widen(3, 8); }
+
 /* Grids and threadgroup memory. */
 
 static void try_grid(const char *kernel, int groups, int threads, int shared)

@@ -77,6 +77,16 @@ CASE(storage)
     [copied release];
 }
 
+CASE(contents)
+{
+    for (int poisons = 1; poisons >= 0; poisons--) {
+        softmetal_set_poison(poisons);
+        id<MTLBuffer> fresh = [device newBufferWithLength:4 options:0];
+        say("value", *(int *)[fresh contents]);
+        [fresh release];
+    }
+}
+
 CASE(failing_allocation)
 {
     softmetal_fail_allocation(2);
@@ -124,6 +134,38 @@ CASE(failing_after_all)
     softmetal_fail_commands(1, MTLCommandBufferErrorOutOfMemory, 99);
     run_chain(y);
     say("result", at(y, 0));
+}
+
+CASE(failing_kernel)
+{
+    id<MTLBuffer> y = floats(32, 0.0f);
+    const char *const names[] = {"twice", "plus_one", NULL};
+    for (int i = 0; i < 3; i++) {
+        softmetal_fail_kernel(names[i], MTLCommandBufferErrorInternal);
+        run_chain(y);
+        say("result", at(y, 0));
+    }
+}
+
+static int count_threads(void)
+{
+    return (int)[[[NSFileManager defaultManager] contentsOfDirectoryAtPath:@"/proc/self/task"
+                                                                     error:NULL] count];
+}
+
+/* Threads that a dispatch of many threadgroups adds, with one worker and with three. */
+CASE(workers)
+{
+    for (int n = 1; n <= 3; n += 2) {
+        softmetal_set_workers(n);
+        id<MTLCommandBuffer> commands = [queue commandBuffer];
+        id<MTLComputeCommandEncoder> encoder = begin(commands);
+        [encoder setComputePipelineState:pipeline("twice")];
+        [encoder setBuffer:floats(32 * 64, 0.0f) offset:0 atIndex:0];
+        dispatch(encoder, 64, 32);
+        finish(commands, encoder);
+        say("threads", count_threads());
+    }
 }
 
 CASE(kernels_off)

@@ -24,13 +24,13 @@ template <class T> struct pointee<T &> {
 template <class T> struct is_const { static constexpr bool value = false; };
 template <class T> struct is_const<const T> { static constexpr bool value = true; };
 
-/* What the host has to know of a buffer argument: bytes of an element, times two, plus one if the kernel
- * may write there. */
-template <class T> struct bytes_of { static constexpr long value = sizeof(T); };
-template <> struct bytes_of<void> { static constexpr long value = 1; };
-template <> struct bytes_of<const void> { static constexpr long value = 1; };
+/* What the host has to know of a buffer argument: whether the kernel may write there, its alignment
+ * (at most 255) times 2, and the bytes of an element times 512. */
+template <class T> struct layout_of { static constexpr long value = 512 * sizeof(T) + 2 * alignof(T); };
+template <> struct layout_of<void> { static constexpr long value = 512 + 2; };
+template <> struct layout_of<const void> { static constexpr long value = 512 + 2; };
 template <class P>
-inline constexpr long facts = 2 * bytes_of<typename pointee<P>::type>::value + !is_const<typename pointee<P>::type>::value;
+inline constexpr long facts = layout_of<typename pointee<P>::type>::value + !is_const<typename pointee<P>::type>::value;
 
 template <class P> SOFTMETAL_INLINE P in_buffer(machine *m, int index) { return pointee<P>::from(m->buffers[index]); }
 template <class P> SOFTMETAL_INLINE P in_threadgroup(machine *m, int index)
