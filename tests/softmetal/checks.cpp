@@ -25,8 +25,10 @@ void checker::begin_dispatch(const msl_dispatch &d, u64 start, u64 end)
     dispatch++;
     if (d.epoch != epoch) {
         epoch = d.epoch;
-        first_of_epoch = dispatch;
+        first_of_epoch = dispatch; /* what came before matters no more */
         names.clear();
+        if (pages.size() > MANY_PAGES)
+            forget();
     }
     names[dispatch] = std::string(f.name) + " (dispatch " + std::to_string(d.dispatch) + ")";
 }
@@ -172,6 +174,14 @@ bool checker::check_races(incident &found)
     }
     found.kind = incident_kind::none;
     return true;
+}
+
+void checker::forget()
+{
+    for (const auto &[page, cells] : pages)
+        munmap(cells, PAGE / GRANULE * sizeof(cell));
+    pages.clear();
+    last_page = ~0ul;
 }
 
 /* Zeroed by the system page by page, as they are touched. */

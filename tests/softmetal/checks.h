@@ -25,6 +25,10 @@ struct cell {
 
 class checker {
   public:
+    checker() = default;
+    checker(const checker &) = delete;
+    ~checker() { forget(); }
+
     void begin_dispatch(const msl_dispatch &d, u64 code_start, u64 code_end);
     void begin_threadgroup(const machine *m, u32 index);
     /* A piece of threadgroup memory, an argument or a variable. */
@@ -42,7 +46,7 @@ class checker {
     bool is_current(const stamp &s) const { return s.dispatch == dispatch; }
 
   private:
-    enum { GRANULE = 2, PAGE = 4096 };
+    enum { GRANULE = 2, PAGE = 4096, MANY_PAGES = 1024 }; /* cells of a page take 96 KiB */
     std::vector<memory_range> ranges, pieces;
     u64 code_start = 0, code_end = 0;
     u64 memory_start = 0, memory_end = 0; /* of threadgroup memory */
@@ -57,6 +61,7 @@ class checker {
     std::map<u32, std::string> names;       /* kernels of this epoch's dispatches */
 
     cell *cells_of(u64 address);
+    void forget();
     bool check_bounds(incident &found) const;
     bool check_written(incident &found);
     bool check_races(incident &found);

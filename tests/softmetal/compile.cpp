@@ -144,6 +144,7 @@ bool compile_source(const std::string &source, const char *include_directory, bo
     if (!translate(preprocessed, checked, library, error))
         return false;
     write_file(path, library);
+    prune_cache();
     return true;
 }
 

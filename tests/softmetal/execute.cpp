@@ -82,6 +82,7 @@ int msl_execute(msl_library *l, const msl_dispatch *d, int n_workers, msl_fault 
         e.checks = &checks;
         checks.begin_dispatch(*d, p->start_of_code, p->end_of_code);
     }
+    set_time_allowed();
     run_on_workers(e, n_workers);
     return e.failed ? report(fault, e.text) : 0;
 }

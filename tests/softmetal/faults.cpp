@@ -10,6 +10,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -99,11 +100,7 @@ void on_clock(int, siginfo_t *, void *context)
         divert(c, running, incident_kind::timed_out, 0);
 }
 
-double seconds_allowed()
-{
-    const char *own = getenv("SOFTMETAL_TIMEOUT");
-    return own && *own ? atof(own) : 120;
-}
+std::atomic<double> seconds_allowed{120};
 
 void watch_the_clock()
 {
@@ -112,7 +109,7 @@ void watch_the_clock()
         const std::lock_guard<std::mutex> lock(threads_mutex);
         const auto now = clock::now();
         for (const auto &t : watched)
-            if (t.w && std::chrono::duration<double>(now - t.since).count() > seconds_allowed())
+            if (t.w && std::chrono::duration<double>(now - t.since).count() > seconds_allowed)
                 pthread_kill(t.thread, SIGURG);
     }
 }
@@ -146,6 +143,12 @@ struct signal_stack {
 } // namespace
 
 thread_local worker *running;
+
+void set_time_allowed()
+{
+    const char *own = getenv("SOFTMETAL_TIMEOUT");
+    seconds_allowed = own && *own ? atof(own) : 120;
+}
 
 void catch_faults()
 {

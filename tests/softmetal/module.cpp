@@ -99,6 +99,11 @@ void module::scan()
             const size_t at = text.find('@', i);
             const std::string name = symbol_at(text, at);
             entities[name] = {i, end, define, symbols_in(text, at + 1, end)};
+        } else if (text[i] == '!' && isdigit((unsigned char)text[i + 1])) {
+            const size_t number = (size_t)atol(text.c_str() + i + 1);
+            if (metadata.size() <= number)
+                metadata.resize(number + 1);
+            metadata[number] = {i, end};
         } else if (text[i] != ';' && end > i + 1) {
             rest.emplace_back(i, end);
         }
@@ -157,6 +162,21 @@ bool module::uses(size_t kernel, const std::string &symbol) const
     return reachable({"softmetal_entry_" + std::to_string(kernel)}).count(symbol) > 0;
 }
 
+/* Adds the metadata that the text refers to: parsing all of it would take longer than the kernel does. */
+void module::keep_metadata(std::string &out) const
+{
+    std::vector<bool> kept(metadata.size());
+    for (size_t i = out.find('!'); i != std::string::npos; i = out.find('!', i + 1)) {
+        if (!isdigit((unsigned char)out[i + 1]))
+            continue;
+        const size_t number = (size_t)atol(out.c_str() + i + 1);
+        if (number >= kept.size() || kept[number])
+            continue;
+        kept[number] = true; /* what is added here is looked through in its turn */
+        out.append(text, metadata[number].first, metadata[number].second - metadata[number].first);
+    }
+}
+
 std::string module::specialise(size_t kernel, const std::map<std::string, std::string> &values) const
 {
     const std::string entry = "softmetal_entry_" + std::to_string(kernel);
@@ -198,6 +218,7 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
         }
         out += part;
     }
+    keep_metadata(out);
     return out;
 }
 

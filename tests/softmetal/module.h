@@ -48,9 +48,11 @@ struct module {
     };
     std::string text;
     std::map<std::string, entity> entities; /* functions, declarations and globals */
-    std::vector<std::pair<size_t, size_t>> rest; /* everything else */
+    std::vector<std::pair<size_t, size_t>> metadata; /* lines of !0, !1, ...: debug information, mostly */
+    std::vector<std::pair<size_t, size_t>> rest;     /* everything else */
 
     void scan();
+    void keep_metadata(std::string &out) const;
     std::set<std::string> reachable(std::vector<std::string> roots) const;
     std::string place_of(const std::string &function) const;
 };

@@ -63,7 +63,7 @@ class pool {
 void run_on_workers(execution &e, int n)
 {
     static pool *workers = new pool; /* never destroyed: its threads outlive main */
-    workers->run(e, e.count < 2 || e.checks ? 1 : n);
+    workers->run(e, e.count < 2 || e.checks || n < 1 ? 1 : n);
 }
 
 } // namespace softmetal

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <dirent.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -137,6 +138,20 @@ bool read_file(const std::string &path, std::string &content)
     const bool good = !ferror(f);
     fclose(f);
     return good;
+}
+
+void prune_cache()
+{
+    const time_t oldest = time(nullptr) - 30 * 24 * 3600;
+    DIR *d = opendir(cache_directory().c_str());
+    while (const dirent *entry = d ? readdir(d) : nullptr) {
+        const std::string path = cache_directory() + "/" + entry->d_name;
+        struct stat s;
+        if (stat(path.c_str(), &s) == 0 && S_ISREG(s.st_mode) && s.st_atime < oldest && s.st_mtime < oldest)
+            unlink(path.c_str());
+    }
+    if (d)
+        closedir(d);
 }
 
 bool write_file(const std::string &path, const std::string &content)

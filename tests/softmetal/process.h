@@ -20,6 +20,8 @@ std::string digest(const std::string &content);
 
 /* Where compiled texts are kept: $SOFTMETAL_CACHE, or softmetal in the user's cache directory. */
 const std::string &cache_directory();
+/* Removes what nobody used for thirty days. */
+void prune_cache();
 /* A name in the cache directory that no other process uses. */
 std::string fresh_name(const std::string &suffix);
 

@@ -60,6 +60,9 @@ struct worker {
 /* Hands an execution to n workers, the calling thread being one of them; returns when all is done. */
 void run_on_workers(execution &e, int n);
 
+/* How long a dispatch may take: $SOFTMETAL_TIMEOUT seconds, or 120. */
+void set_time_allowed();
+
 /* Turns a memory fault or an endless loop of a kernel into an incident. */
 void catch_faults();
 extern thread_local worker *running; /* whose kernel this thread is in, for the handlers */
