@@ -1,12 +1,12 @@
 /* From op records to dispatches: which kernels an op becomes, with which constants and buffers.
  *
- * An op with a matrix becomes several dispatches of which a step runs one: matvec for 1, 2, 4 or 8
- * rows, and matmul for more. Everything here happens once, when a program is loaded.
+ * Everything here happens once, when a program is loaded. plan_matrices.m and plan_attention.m have
+ * the ops that become more than one dispatch.
  */
-#include "metal/plan.h"
+#include "metal/plan_ops.h"
 
-static dispatch *add_dispatch(metal_program *p, int op, enum kernel kernel, const void *arguments,
-                              size_t bytes)
+dispatch *add_dispatch(metal_program *p, int op, enum kernel kernel, const void *arguments,
+                       size_t bytes)
 {
     if (p->n_dispatches == p->room_for_dispatches) {
         int room = p->room_for_dispatches ? 2 * p->room_for_dispatches : 256;
@@ -31,19 +31,19 @@ static dispatch *add_dispatch(metal_program *p, int op, enum kernel kernel, cons
     return d;
 }
 
-static void set_constant(dispatch *d, int index, int32_t value)
+void set_constant(dispatch *d, int index, int32_t value)
 {
     d->key.defined |= 1u << index;
     d->key.values[index] = value;
 }
 
-static void bind_source(dispatch *d, int index, enum source source, id<MTLBuffer> buffer,
-                        uint64_t offset)
+void bind_source(dispatch *d, int index, enum source source, id<MTLBuffer> buffer,
+                 uint64_t offset)
 {
     d->bindings[d->n_bindings++] = (binding){index, source, buffer, offset};
 }
 
-static void bind_value(const metal_program *p, dispatch *d, int index, int value)
+void bind_value(const metal_program *p, dispatch *d, int index, int value)
 {
     int64_t offset = p->tables.values[value].offset;
     if (offset == VALUE_IS_LOGITS)
@@ -52,25 +52,13 @@ static void bind_value(const metal_program *p, dispatch *d, int index, int value
         bind_source(d, index, SOURCE_FIXED, p->arena, (uint64_t)offset);
 }
 
-static void bind_weight(const metal_program *p, dispatch *d, int index, int weight)
+void bind_weight(const metal_program *p, dispatch *d, int index, int weight)
 {
     const metal_place *place = &p->places[weight];
     bind_source(d, index, SOURCE_FIXED, place->buffer->buffer, (uint64_t)place->offset);
 }
 
-static const value_record *value_of(const metal_program *p, int value)
-{
-    return &p->tables.values[value];
-}
-
-static enum count rows_of(const metal_program *p, int value)
-{
-    return value_of(p, value)->rows == ROWS_LOGITS ? COUNT_LOGITS : COUNT_TOKENS;
-}
-
-static int32_t groups(int64_t n, int32_t size) { return (int32_t)((n + size - 1) / size); }
-
-static void set_grid(dispatch *d, int axis, int32_t fixed, enum count per)
+void set_grid(dispatch *d, int axis, int32_t fixed, enum count per)
 {
     d->grid[axis] = fixed;
     d->per[axis] = per;
@@ -101,7 +89,7 @@ static int plan_elements(metal_program *p, int at, const op_record *op, enum ker
 }
 
 /* One row a threadgroup. `scratch`: the result goes to p->norm instead of the op's output. */
-static int plan_norm(metal_program *p, int at, const op_record *op, enum kernel kernel, int scratch)
+int plan_norm(metal_program *p, int at, const op_record *op, enum kernel kernel, int scratch)
 {
     const value_record *x = value_of(p, op->inputs[0]), *y = value_of(p, op->outputs[0]);
     norm_args args = {.width = x->width, .rows = y->rows, .eps = op->eps};
@@ -126,214 +114,6 @@ static int plan_norm(metal_program *p, int at, const op_record *op, enum kernel 
     d->writes = SCRATCH_NORM;
     d->least = MATVEC_MAX_TOKENS + 1;
     bind_source(d, index, SOURCE_FIXED, p->norm, 0);
-    return 0;
-}
-
-/* What matvec and matmul share: the matrices of an op, its bias, residual and outputs. */
-typedef struct {
-    int n;              /* matrices */
-    int first;          /* operand of the first matrix; then [b] [W b]... */
-    int has_norm, selected, gate;
-} matrices;
-
-static dispatch *add_matrix_dispatch(metal_program *p, int at, const op_record *op, matrices m,
-                                     enum kernel kernel, int32_t outs)
-{
-    const value_record *y = value_of(p, op->outputs[0]);
-    matmul_args args = {.rows = y->rows, .eps = op->eps};
-    int32_t end = 0;
-    for (int i = 0; i < 3; i++) {
-        if (i < m.n) {
-            const weight_record *w = &p->tables.weights[op->weights[m.first + 2 * i]];
-            args.n_in = w->n_in;
-            args.n_out[i] = w->n_out;
-            args.row_bytes[i] = (int32_t)w->row_bytes;
-            if (!i || !m.gate) end += groups(w->n_out, outs);
-        }
-        args.end[i] = end;
-    }
-    dispatch *d = add_dispatch(p, at, kernel, &args, sizeof args);
-    if (!d) return NULL;
-    d->guard = rows_of(p, op->outputs[0]);
-    set_grid(d, 0, end, COUNT_ONE);
-    for (int i = 0; i < 3; i++) {
-        int w = i < m.n ? op->weights[m.first + 2 * i] : -1;
-        int b = i < m.n ? op->weights[m.first + 2 * i + 1] : -1;
-        set_constant(d, CONSTANT_FORMAT_0 + i, w < 0 ? -1 : p->tables.weights[w].format);
-        if (i) set_constant(d, CONSTANT_HAS_MATRIX_1 + i - 1, w >= 0);
-        set_constant(d, CONSTANT_HAS_BIAS_0 + i, b >= 0);
-        if (w >= 0) bind_weight(p, d, MATRIX_W + i, w);
-        if (b >= 0) bind_weight(p, d, MATRIX_B + i, b);
-        if (op->outputs[i] >= 0) bind_value(p, d, MATRIX_Y + i, op->outputs[i]);
-    }
-    int has_residual = op->op == OP_matmul_add;
-    set_constant(d, CONSTANT_HAS_RESIDUAL, has_residual);
-    set_constant(d, CONSTANT_GATE, m.gate);
-    if (has_residual) bind_value(p, d, MATRIX_RESIDUAL, op->inputs[1]);
-    return d;
-}
-
-static int plan_matvec(metal_program *p, int at, const op_record *op, matrices m)
-{
-    for (int32_t tokens = 1; tokens <= MATVEC_MAX_TOKENS; tokens *= 2) {
-        dispatch *d = add_matrix_dispatch(p, at, op, m, KERNEL_matvec,
-                                          MATVEC_SIMDGROUPS * MATVEC_ROWS);
-        if (!d) return -1;
-        d->least = tokens / 2 + 1;
-        d->most = tokens;
-        d->threads = SIMD_WIDTH * MATVEC_SIMDGROUPS;
-        set_constant(d, CONSTANT_HAS_NORM, m.has_norm);
-        set_constant(d, CONSTANT_TOKENS, tokens);
-        set_constant(d, CONSTANT_SELECTED, m.selected);
-        bind_value(p, d, MATRIX_X, op->inputs[0]);
-        if (m.has_norm) bind_weight(p, d, MATRIX_GAIN, op->weights[0]);
-    }
-    return 0;
-}
-
-static int plan_matmul(metal_program *p, int at, const op_record *op, matrices m)
-{
-    dispatch *d = add_matrix_dispatch(p, at, op, m, KERNEL_matmul,
-                                      m.gate ? MATMUL_GATE_OUTS : MATMUL_OUTS);
-    if (!d) return -1;
-    d->least = MATVEC_MAX_TOKENS + 1;
-    d->threads = MATMUL_THREADS;
-    set_grid(d, 1, 1, d->guard == COUNT_LOGITS ? COUNT_LOGIT_TILES : COUNT_TOKEN_TILES);
-    if (m.has_norm) {
-        d->waits = 1;
-        d->reads = SCRATCH_NORM;
-        bind_source(d, MATRIX_X, SOURCE_FIXED, p->norm, 0);
-    } else
-        bind_value(p, d, MATRIX_X, op->inputs[0]);
-    return 0;
-}
-
-static int plan_matrices(metal_program *p, int at, const op_record *op)
-{
-    matrices m = {.n = 1};
-    if (op->op == OP_norm_matmul || op->op == OP_norm_gate_up) {
-        m.has_norm = m.first = 1;
-        m.selected = value_of(p, op->inputs[0])->rows != value_of(p, op->outputs[0])->rows;
-        while (m.n < 3 && op->weights[m.first + 2 * m.n] >= 0) m.n++;
-    }
-    if (op->op == OP_norm_gate_up) m.gate = op->gelu ? GATE_GELU : GATE_SILU;
-    if (plan_matvec(p, at, op, m)) return -1;
-    if (m.has_norm && plan_norm(p, at, op, KERNEL_rms_norm, 1)) return -1;
-    return plan_matmul(p, at, op, m);
-}
-
-static int plan_rope_table(metal_program *p, int at, const op_record *op)
-{
-    const weight_record *w = &p->tables.weights[op->weights[0]];
-    rope_table_args args = {w->n_in, op->scale};
-    dispatch *d = add_dispatch(p, at, KERNEL_rope_table, &args, sizeof args);
-    if (!d) return -1;
-    d->guard = COUNT_TOKENS;
-    d->threads = SIMD_WIDTH;
-    set_grid(d, 0, groups(w->n_in, SIMD_WIDTH), COUNT_ONE);
-    set_grid(d, 1, 1, COUNT_TOKENS);
-    bind_weight(p, d, BUFFER_OP, op->weights[0]);
-    bind_value(p, d, BUFFER_OP + 1, op->outputs[0]);
-    return 0;
-}
-
-static dispatch *add_attention(metal_program *p, int at, const op_record *op, enum kernel kernel,
-                               int32_t threads)
-{
-    attention_args args = {
-        .n_heads = op->n_heads,
-        .n_kv_heads = op->n_kv_heads,
-        .rotary_dim = op->rotary_dim,
-        .neox = op->neox,
-        .scale = op->scale,
-    };
-    if (op->outputs[0] >= 0) args.rows = value_of(p, op->outputs[0])->rows;
-    if (kernel == KERNEL_attention_scores || kernel == KERNEL_softmax)
-        args.capacity = value_of(p, op->outputs[0])->width / op->n_heads;
-    if (kernel == KERNEL_attention_mix)
-        args.capacity = value_of(p, op->inputs[0])->width / op->n_heads;
-    dispatch *d = add_dispatch(p, at, kernel, &args, sizeof args);
-    if (!d) return NULL;
-    d->guard = COUNT_TOKENS;
-    d->threads = threads;
-    set_constant(d, CONSTANT_HEAD_DIM, op->head_dim);
-    return d;
-}
-
-/* rope, kv_write, the parts of attention: heads by tokens. `n_inputs` values, the slabs where the
- * kernel walks pages, then the output or the slabs it writes. */
-static int plan_heads(metal_program *p, int at, const op_record *op, enum kernel kernel,
-                      int32_t heads)
-{
-    int writes = kernel == KERNEL_kv_write || kernel == KERNEL_rope_kv_write;
-    int reads = kernel == KERNEL_attention_scores || kernel == KERNEL_attention_mix;
-    int wide = reads || kernel == KERNEL_softmax;
-    dispatch *d = add_attention(p, at, op, kernel, wide ? NORM_THREADS : SIMD_WIDTH);
-    if (!d) return -1;
-    d->uses_kv = reads || writes;
-    set_grid(d, 0, heads, COUNT_ONE);
-    set_grid(d, 1, 1, op->outputs[0] >= 0 ? rows_of(p, op->outputs[0]) : COUNT_TOKENS);
-    int index = BUFFER_OP;
-    for (int i = 0; i < RECORD_INPUTS && op->inputs[i] >= 0; i++)
-        bind_value(p, d, index++, op->inputs[i]);
-    if (reads) bind_source(d, index++, SOURCE_SLABS, nil, 0);
-    if (op->outputs[0] >= 0) bind_value(p, d, index++, op->outputs[0]);
-    if (writes) bind_source(d, index, SOURCE_SLABS, nil, 0);
-    return 0;
-}
-
-/* Query heads that share one reading of the pages. */
-static int32_t group_heads(const op_record *op)
-{
-    int32_t shared = op->n_heads / op->n_kv_heads, most = ATTENTION_MAX_HEADS;
-    while (shared % most) most--;
-    return most;
-}
-
-static int plan_attention(metal_program *p, int at, const op_record *op)
-{
-    const int32_t group = group_heads(op), floats = op->n_heads * (op->head_dim + 2);
-    for (int split = 0; split < 2; split++) {
-        dispatch *d = add_attention(p, at, op, KERNEL_attention_decode, DECODE_THREADS);
-        if (!d) return -1;
-        d->uses_kv = 1;
-        d->guard = COUNT_SPLITS;
-        d->least = split ? 2 : 1;
-        d->most = split ? INT32_MAX : 1;
-        set_constant(d, CONSTANT_GROUP_HEADS, group);
-        set_constant(d, CONSTANT_SPLIT, split);
-        set_grid(d, 0, op->n_heads / group, COUNT_ONE);
-        set_grid(d, 1, 1, COUNT_SINGLES);
-        set_grid(d, 2, 1, COUNT_SPLITS);
-        bind_value(p, d, BUFFER_OP, op->inputs[0]);
-        bind_source(d, BUFFER_OP + 1, SOURCE_SLABS, nil, 0);
-        if (split) {
-            d->writes = SCRATCH_PARTIAL;
-            bind_source(d, BUFFER_OP + 3, SOURCE_PARTIAL, nil, 0);
-        } else
-            bind_value(p, d, BUFFER_OP + 2, op->outputs[0]);
-    }
-    dispatch *d = add_attention(p, at, op, KERNEL_attention_prefill, PREFILL_THREADS);
-    if (!d) return -1;
-    d->uses_kv = 1;
-    d->guard = COUNT_TILES;
-    set_grid(d, 0, op->n_heads, COUNT_ONE);
-    set_grid(d, 1, 1, COUNT_TILES);
-    bind_value(p, d, BUFFER_OP, op->inputs[0]);
-    bind_source(d, BUFFER_OP + 1, SOURCE_SLABS, nil, 0);
-    bind_value(p, d, BUFFER_OP + 2, op->outputs[0]);
-
-    d = add_attention(p, at, op, KERNEL_attention_reduce, SIMD_WIDTH);
-    if (!d) return -1;
-    d->waits = 1;
-    d->reads = SCRATCH_PARTIAL;
-    d->guard = COUNT_SPLITS;
-    d->least = 2;
-    set_grid(d, 0, op->n_heads, COUNT_ONE);
-    set_grid(d, 1, 1, COUNT_SINGLES);
-    bind_source(d, BUFFER_OP, SOURCE_PARTIAL, nil, 0);
-    bind_value(p, d, BUFFER_OP + 1, op->outputs[0]);
-    if (floats > p->heads_and_sizes) p->heads_and_sizes = floats;
     return 0;
 }
 
