@@ -50,7 +50,9 @@ class BuildExtensions(build_ext):
             from Cython.Build import cythonize
 
             (ext,) = cythonize([ext])
-            setup_metal.build_software_device(ext.sources, target, Path(self.build_temp), STABLE_ABI)
+            setup_metal.build_software_device(
+                ext.sources, target, Path(self.build_temp), STABLE_ABI
+            )
 
     def copy_extensions_to_source(self):
         super().copy_extensions_to_source()

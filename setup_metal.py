@@ -1,5 +1,5 @@
-"""Builds what the Metal device needs: one text of all kernels, the library compiled from it, and the
-extension; on macOS for the GPU, on Linux (SMELT_SOFTMETAL=1) for the software device of the tests."""
+"""Builds what the Metal device needs: one text of all kernels, the library compiled from it, and
+the extension; on macOS for the GPU, on Linux (SMELT_SOFTMETAL=1) for the tests' software device."""
 
 import importlib.util
 import os
@@ -43,7 +43,8 @@ def _flags():
 
 def kernel_text() -> str:
     """All files of metal/ as one text that needs no other: each file once, includes in place. The
-    registries (*.def), which are read several times, are repeated. Line numbers refer to the files."""
+    registries (*.def), which are read several times, are repeated. Lines are numbered as in the
+    files."""
     seen: set[Path] = set()
 
     def text(path: Path) -> str:
@@ -107,8 +108,8 @@ def write_kernels(package: Path) -> None:
 def build_software_device(
     sources: list[str], target: Path, temporary: Path, macros: list[tuple[str, str]]
 ) -> None:
-    """Compiles the extension's sources, Cython's output among them, and the software Metal device of
-    tests/softmetal into one module."""
+    """Compiles the extension's sources, Cython's output among them, and the software Metal device
+    of tests/softmetal into one module."""
     flags = _flags()
     files = [*map(Path, sources), *sorted(SOFTWARE.glob("*.m")), *sorted(SOFTWARE.glob("*.cpp"))]
     folders = ["native", "metal", sysconfig.get_path("include")]

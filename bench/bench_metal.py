@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from make_model import SHAPES, write
 
+from make_model import SHAPES, write
 from smelt import Engine
 from smelt.plan import plan
 

@@ -310,3 +310,42 @@ def test_the_largest_biases_and_penalties_do_not_overflow(ban):
     assert tokens(logits, 1, [0, 1, 2, 3] * 99, logit_bias=bias, **extremes) == [3]
     extremes["repetition_penalty"] = 1e3
     assert tokens(logits, 1, [0, 1, 2, 3] * 99, logit_bias=bias, **extremes) == [3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.8, "top_k": 5},
+        {"temperature": 1.3, "top_k": 40, "top_p": 0.9, "min_p": 0.01},
+        {"temperature": 1.0, "top_k": 7, "typical_p": 0.9},
+        {"temperature": 1.0, "top_k": 10**6},
+    ],
+)
+def test_the_largest_logits_are_enough(options):
+    """sample_top draws what sample draws, ties and all; devices may then read back a few logits."""
+    params = SamplingParams(seed=5, **options)
+    rng = np.random.default_rng(0)
+    whole, part = Sampler(params, 60), Sampler(params, 60)
+    assert part.enough == min(options.get("top_k", 1), 60)
+    for _ in range(100):
+        logits = rng.integers(-6, 6, 60).astype(np.float32)
+        order = np.argsort(-logits, kind="stable")[: part.enough]
+        top = np.empty(len(order), [("id", np.int32), ("logit", np.float32)])
+        top["id"], top["logit"] = order, logits[order]
+        assert part.sample_top(top) == whole.sample(logits, [])
+
+
+@pytest.mark.parametrize("options", [{"repetition_penalty": 1.1}, {"logit_bias": {3: 1.0}}])
+def test_all_logits_are_needed_where_they_are_shifted(options):
+    assert Sampler(SamplingParams(top_k=5, temperature=1.0, **options), 60).enough == 0
+    assert Sampler(SamplingParams(temperature=1.0), 60).enough == 0
+
+
+@pytest.mark.parametrize(
+    ("logit", "message"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "no token is possible")]
+)
+def test_largest_logits_that_are_no_numbers_are_refused(logit, message):
+    top = np.array([(4, logit)], [("id", np.int32), ("logit", np.float32)])
+    with pytest.raises(SamplingError, match=message):
+        Sampler(SamplingParams(), 60).sample_top(top)

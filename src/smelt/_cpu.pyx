@@ -3,6 +3,10 @@
 caller keeps alive; shapes and types are checked in backends/cpu.py."""
 
 from libc.stdint cimport int32_t, int64_t, uintptr_t
+from smelt._program cimport (
+    PAGE_TOKENS, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_CANCELLED, STEP_FORKED, STEP_INTERRUPTED,
+    STEP_TOO_LARGE, op_record, program_tables, step_t, value_record, weight_record,
+)
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
@@ -42,49 +46,14 @@ cdef extern from "cpu/cpu.h" nogil:
     enum: ROWS_TOKENS
     enum: ROWS_LOGITS
     enum: VALUE_IS_LOGITS
-    enum: PAGE_TOKENS
     enum: KV_F16
     enum: KV_F32
-    enum: STEP_OK
-    enum: STEP_CANCELLED
-    enum: STEP_INTERRUPTED
-    enum: STEP_BAD_TOKEN
-    enum: STEP_BAD_PLACE
-    enum: STEP_TOO_LARGE
-    enum: STEP_FORKED
-    ctypedef struct op_record:
-        pass
-    ctypedef struct value_record:
-        pass
-    ctypedef struct weight_record:
-        pass
     ctypedef struct cpu_device:
         pass
     ctypedef struct cpu_program:
         pass
     ctypedef struct cpu_kv:
         pass
-    ctypedef struct program_tables:
-        const op_record *ops
-        const value_record *values
-        const weight_record *weights
-        int n_ops
-        int n_values
-        int n_weights
-        int max_tokens
-        int max_logits
-        int64_t arena_bytes
-    ctypedef struct step_t "step":
-        int32_t n_tokens
-        int32_t n_logits
-        int32_t n_sequences
-        int32_t max_pages
-        const int32_t *token_ids
-        const int32_t *positions
-        const int32_t *sequences
-        const int32_t *page_table
-        const int32_t *logit_rows
-        float *logits
     int cpu_isa_count()
     const char *cpu_isa_name(int isa)
     int cpu_isa_available(int isa)

@@ -1,4 +1,4 @@
-"""Types of the bindings in _metal.pyx. Addresses are of C-contiguous arrays that outlive the call."""
+"""Types of the bindings in _metal.pyx. Addresses are of C-contiguous arrays that outlive a call."""
 
 from typing import TypedDict
 

@@ -3,45 +3,17 @@
 caller keeps alive; shapes and types are checked in backends/metal.py."""
 
 from libc.stdint cimport int32_t, int64_t, uintptr_t
+from smelt._program cimport (
+    PAGE_TOKENS, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_TOO_LARGE, op_record, program_tables, step_t,
+    value_record, weight_record,
+)
 
 cdef extern from "metal/metal.h" nogil:
-    enum: STEP_OK
-    enum: STEP_BAD_TOKEN
-    enum: STEP_BAD_PLACE
-    enum: STEP_TOO_LARGE
     enum: METAL_FAILED
     enum: TOP_MAX
-    enum: PAGE_TOKENS
-    ctypedef struct op_record:
-        pass
-    ctypedef struct value_record:
-        pass
-    ctypedef struct weight_record:
-        pass
     ctypedef struct top_entry:
         int32_t id
         float logit
-    ctypedef struct program_tables:
-        const op_record *ops
-        const value_record *values
-        const weight_record *weights
-        int n_ops
-        int n_values
-        int n_weights
-        int max_tokens
-        int max_logits
-        int64_t arena_bytes
-    ctypedef struct step_t "step":
-        int32_t n_tokens
-        int32_t n_logits
-        int32_t n_sequences
-        int32_t max_pages
-        const int32_t *token_ids
-        const int32_t *positions
-        const int32_t *sequences
-        const int32_t *page_table
-        const int32_t *logit_rows
-        float *logits
     ctypedef struct metal_error:
         char text[1024]
     ctypedef struct metal_device:

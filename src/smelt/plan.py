@@ -62,7 +62,7 @@ class Plan:
             f"d_model {c.d_model}, {c.n_heads} heads over {c.n_kv_heads}, d_ff {c.d_ff}, "
             f"{c.n_vocab} tokens",
             f"one step: {numbers['dispatches']} ops, {numbers['barriers']} barriers "
-            f"({numbers['dispatches_per_layer']} and {numbers['barriers_per_layer']} a layer); "
+            f"({numbers['dispatches_per_layer']} and {numbers['barriers_per_layer']} a layer)",
             f"a token reads {_size(numbers['weight_bytes'])} of weights and moves "
             f"{_size(numbers['activation_bytes_per_token'])} of activations",
             f"memory: activations {_size(numbers['arena_bytes'])} for {numbers['max_tokens']} "

@@ -188,7 +188,7 @@ class Sampler:
         """How many of the largest logits decide the next token (see sample_top); 0: all do."""
         if self._shifts:
             return 0
-        return 1 if self.params.temperature == 0.0 else self.params.top_k
+        return 1 if self.params.temperature == 0.0 else min(self.params.top_k, self.n_vocab)
 
     def sample_top(self, top: NDArray[Any]) -> int:
         """The same token as sample(), from the `enough` largest logits alone.

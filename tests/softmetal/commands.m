@@ -165,7 +165,7 @@ static void drop_handlers(NSMutableArray *handlers)
 {
     if (![self canEncode:"blitCommandEncoder"]) return nil;
     LOG("encoder", "blit", number);
-    return [[[SoftBlit alloc] initWithCommands:self isBlit:1] autorelease];
+    return [[[SoftBlit alloc] initWithCommands:self] autorelease];
 }
 
 - (id<MTLComputeCommandEncoder>)computeCommandEncoder

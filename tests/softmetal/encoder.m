@@ -9,7 +9,7 @@ enum { MOST_BYTES = 4096 };
 
 - (id)initWithCommands:(SoftCommands *)owner type:(MTLDispatchType)wanted
 {
-    if (!(self = [super initWithCommands:owner isBlit:0])) return nil;
+    if (!(self = [super initWithCommands:owner])) return nil;
     type = wanted;
     LOG("encoder", NULL, owner->number, wanted == MTLDispatchTypeConcurrent);
     return self;

@@ -111,7 +111,7 @@ id<MTLDevice> MTLCreateSystemDefaultDevice(void)
 - (id<MTLComputePipelineState>)newComputePipelineStateWithFunction:(id<MTLFunction>)function
                                                              error:(NSError **)error
 {
-    return soft_new_pipeline(self, function, nil, 0, error);
+    return soft_new_pipeline(self, function, nil, error);
 }
 
 - (id<MTLComputePipelineState>)
@@ -122,8 +122,7 @@ id<MTLDevice> MTLCreateSystemDefaultDevice(void)
 {
     if (options || reflection)
         soft_fault(@"newComputePipelineStateWithDescriptor: this device makes no reflection");
-    return soft_new_pipeline(self, [descriptor computeFunction], [descriptor label],
-                             [descriptor maxTotalThreadsPerThreadgroup], error);
+    return soft_new_pipeline(self, [descriptor computeFunction], descriptor, error);
 }
 
 - (id<MTLResidencySet>)newResidencySetWithDescriptor:(MTLResidencySetDescriptor *)descriptor

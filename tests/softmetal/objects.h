@@ -16,7 +16,7 @@
 #include "settings.h"
 #include "tape.h"
 
-enum { MOST_THREADGROUP_BYTES = 32768 };
+enum { MOST_THREADGROUP_BYTES = 32768, SIMD_THREADS = 32 };
 
 @interface SoftDevice : NSObject <MTLDevice> {
   @public
@@ -123,7 +123,7 @@ struct soft_kernel {
     SoftFunction *function; /* held until the last reference goes */
     kernel_argument arguments[2 * MSL_BUFFERS];
     int n_arguments;
-    uint32_t max_threads;
+    uint32_t max_threads, multiple; /* of threads in a threadgroup */
 };
 void soft_drop_kernel(soft_kernel *k);
 
@@ -132,8 +132,9 @@ void soft_drop_kernel(soft_kernel *k);
     soft_kernel *kernel;
 }
 @end
-SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> function, NSString *label,
-                                NSUInteger most, NSError **error);
+/* `descriptor` may be nil. */
+SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> function,
+                                MTLComputePipelineDescriptor *descriptor, NSError **error);
 
 @class SoftCommands, SoftSegment;
 
@@ -195,7 +196,7 @@ NSError *soft_replay(SoftCommands *commands);
     soft_tape *tape; /* NULL when it has ended */
     int depth;       /* of debug groups */
 }
-- (id)initWithCommands:(SoftCommands *)owner isBlit:(int)blit;
+- (id)initWithCommands:(SoftCommands *)owner;
 - (void)softAbandon; /* the end of an encoder that the host forgot to end */
 @end
 /* 0 and a fault where it has ended. */

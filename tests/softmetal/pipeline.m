@@ -49,8 +49,8 @@ static void list_arguments(soft_kernel *k)
     }
 }
 
-SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted, NSString *label,
-                                NSUInteger most, NSError **error)
+SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted,
+                                MTLComputePipelineDescriptor *descriptor, NSError **error)
 {
     SoftFunction *function = (SoftFunction *)wanted;
     if (!function) {
@@ -72,11 +72,13 @@ SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted, NSSt
     k->alive = 1;
     k->function = [function retain];
     k->max_threads = (uint32_t)function->function->max_threads;
+    k->multiple = [descriptor threadGroupSizeIsMultipleOfThreadExecutionWidth] ? SIMD_THREADS : 1;
+    const NSUInteger most = [descriptor maxTotalThreadsPerThreadgroup];
     if (most && most < k->max_threads) k->max_threads = (uint32_t)most;
     list_arguments(k);
     SoftPipeline *pipeline = [[SoftPipeline alloc] initWithDevice:device];
     pipeline->kernel = k;
-    [pipeline setLabel:label];
+    [pipeline setLabel:[descriptor label]];
     LOG("pipeline", function->function->name);
     return pipeline;
 }
@@ -95,7 +97,7 @@ SoftPipeline *soft_new_pipeline(SoftDevice *device, id<MTLFunction> wanted, NSSt
 }
 
 - (NSUInteger)maxTotalThreadsPerThreadgroup { return kernel->max_threads; }
-- (NSUInteger)threadExecutionWidth { return 32; }
+- (NSUInteger)threadExecutionWidth { return SIMD_THREADS; }
 - (NSUInteger)staticThreadgroupMemoryLength { return 0; /* kernels get theirs as arguments */ }
 
 @end

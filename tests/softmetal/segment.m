@@ -41,14 +41,13 @@ int soft_is_open(const SoftSegment *encoder, const char *method)
 @implementation SoftSegment
 @dynamic label, device; /* SoftObject has them */
 
-- (id)initWithCommands:(SoftCommands *)owner isBlit:(int)blit
+- (id)initWithCommands:(SoftCommands *)owner
 {
     if (!(self = [super initWithDevice:owner->device])) return nil;
     commands = [owner retain];
     tape = owner->tape;
     owner->encoder = self;
-    PUSH(tape, segments,
-         (segment){.first_command = tape->n_commands, .first_used = tape->n_used, .is_blit = blit});
+    PUSH(tape, segments, (segment){.first_command = tape->n_commands, .first_used = tape->n_used});
     tape->epoch++; /* Metal separates encoders by itself */
     return self;
 }

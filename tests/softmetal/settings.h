@@ -34,8 +34,8 @@ NSError *soft_error(NSString *domain, NSInteger code, NSString *format, ...)
 /* +1 when an object of ours is made, -1 when it goes. */
 void soft_count(id object, int by);
 
-/* An event for the log: a word, up to six numbers, and a name where it has one. The numbers'
- * meaning is in log.m. The pointer `word` is kept; the name is copied. */
+/* An event for the log: a word, a name where it has one, and numbers, whose meaning is in reports.m.
+ * The pointer `word` is kept; the name is copied. */
 void soft_log_event(const char *word, const char *name, int n, const int64_t *numbers);
 extern int soft_log_on;
 #define LOG(word, name, ...)                                                                       \

@@ -44,7 +44,6 @@ typedef struct {
 typedef struct {
     uint32_t first_command, n_commands; /* set when it ends */
     uint32_t first_used;
-    int is_blit;
     char label[64];
     void *signposts; /* NSMutableArray or nil, held */
     void *counters[2]; /* SoftCounters at its start and end, or nil; held by the tape */

@@ -51,6 +51,11 @@ MISTAKES = {
     "no_threadgroup_memory": ("threadgroup memory 0, shared, has 0 bytes and needs 4", True),
     "odd_threadgroup_memory": ("setThreadgroupMemoryLength: 257 bytes", True),
     "too_much_threadgroup_memory": ("setThreadgroupMemoryLength: 32784 bytes", True),
+    "too_much_together": ("with_two: 32800 bytes of threadgroup memory", True),
+    "broken_promise": (
+        "48 threads a threadgroup; its pipeline was promised a multiple of 32",
+        True,
+    ),
     "above_the_limit": ("1001 bytes are more than maxBufferLength, 1000", False),
     "empty_buffer": ("newBufferWithLength: a buffer of no bytes", False),
     "private_bytes": ("newBufferWithBytes: the storage mode cannot be private", False),
@@ -90,6 +95,7 @@ def test_mistake(case: str) -> None:
         "most_threads",
         "threadgroup_memory",
         "most_threadgroup_memory",
+        "two_threadgroup_memories",
     ],
 )
 def test_right_use(case: str) -> None:
@@ -101,6 +107,10 @@ def test_right_use(case: str) -> None:
 def test_results() -> None:
     report = run_clean("nothing_wrong")
     assert (report.number("first"), report.number("last")) == (7.0, 13.0)
+
+
+def test_threads_of_a_descriptor() -> None:
+    assert run("broken_promise").number("most") == 128
 
 
 def test_offsets() -> None:

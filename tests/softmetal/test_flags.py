@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_choice_of_compiler(
     for name, version in there.items():
         fake_clang(tmp_path, name, version)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    monkeypatch.setattr(flags.shutil, "which", lambda name: found(tmp_path, name))
+    monkeypatch.setattr(shutil, "which", lambda name: found(tmp_path, name))
     if chosen is None:
         with pytest.raises(flags.MissingError, match="clang 19"):
             flags.clang()

@@ -51,9 +51,13 @@ int soft_is_grid(SoftEncoder *e, MTLSize grid, MTLSize threads)
         return 0;
     }
     const uint64_t most = e->kernel->max_threads;
-    if (threads.width <= most && threads.height <= most && threads.depth <= most &&
-        threads.width * threads.height * threads.depth <= most)
-        return 1;
+    const uint64_t all = threads.width * threads.height * threads.depth;
+    if (threads.width <= most && threads.height <= most && threads.depth <= most && all <= most) {
+        if (!(all % e->kernel->multiple)) return 1;
+        soft_spoil(e->tape, @"dispatch of %s: %d threads a threadgroup; its pipeline was promised a "
+                            @"multiple of %d", name, (int)all, SIMD_THREADS);
+        return 0;
+    }
     soft_spoil(e->tape, @"dispatch of %s: (%zu, %zu, %zu) threads a threadgroup; its pipeline takes %d",
                name, (size_t)threads.width, (size_t)threads.height, (size_t)threads.depth, (int)most);
     return 0;

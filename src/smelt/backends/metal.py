@@ -81,7 +81,8 @@ class Device:
         info = self.native.info()
         self.max_buffer_bytes = info["max_buffer_bytes"]
         self.working_set_bytes = info["working_set_bytes"]
-        self.description = f"metal, {info['name']}"
+        origin = ", kernels compiled from their source" if info["from_source"] else ""
+        self.description = f"metal, {info['name']}{origin}"
         self.cancelled = False
         self.capture_path = os.environ.get("SMELT_METAL_CAPTURE", "")
         self._places: WeakKeyDictionary[Weight, Place] = WeakKeyDictionary()

@@ -50,6 +50,13 @@ kernel void reversed(device float *y [[buffer(0)]], threadgroup float *shared [[
     y[i] = shared[n - 1 - i];
 }
 
+kernel void with_two(device float *y [[buffer(0)]], threadgroup float *a [[threadgroup(0)]],
+                     threadgroup float *b [[threadgroup(1)]],
+                     uint i [[thread_position_in_threadgroup]])
+{
+    a[i] = b[i] = y[i];
+}
+
 [[max_total_threads_per_threadgroup(64)]] kernel void narrow(device float *y [[buffer(0)]],
                                                              uint i [[thread_position_in_grid]])
 {

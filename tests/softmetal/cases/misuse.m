@@ -208,6 +208,44 @@ CASE(odd_threadgroup_memory) { try_grid("reversed", 1, 64, 257); }
 CASE(most_threadgroup_memory) { try_grid("reversed", 1, 64, 32768); }
 CASE(too_much_threadgroup_memory) { try_grid("reversed", 1, 64, 32784); }
 
+/* Two arguments of threadgroup memory, of `bytes` each. */
+static void try_two(NSUInteger bytes)
+{
+    id<MTLCommandBuffer> commands = [queue commandBuffer];
+    id<MTLComputeCommandEncoder> encoder = begin(commands);
+    [encoder setComputePipelineState:pipeline("with_two")];
+    [encoder setBuffer:floats(32, 0.0f) offset:0 atIndex:0];
+    for (NSUInteger i = 0; i < 2; i++) [encoder setThreadgroupMemoryLength:bytes atIndex:i];
+    dispatch(encoder, 1, 32);
+    finish(commands, encoder);
+}
+
+CASE(two_threadgroup_memories) { try_two(16384); }
+CASE(too_much_together) { try_two(16400); }
+
+CASE(broken_promise)
+{
+    MTLComputePipelineDescriptor *descriptor =
+        [[[MTLComputePipelineDescriptor alloc] init] autorelease];
+    id<MTLFunction> function = [[kernels() newFunctionWithName:@"twice"] autorelease];
+    [descriptor setComputeFunction:function];
+    [descriptor setThreadGroupSizeIsMultipleOfThreadExecutionWidth:YES];
+    [descriptor setMaxTotalThreadsPerThreadgroup:128];
+    id<MTLComputePipelineState> state =
+        [[device newComputePipelineStateWithDescriptor:descriptor
+                                               options:MTLPipelineOptionNone
+                                            reflection:NULL
+                                                 error:NULL] autorelease];
+    say("most", (double)[state maxTotalThreadsPerThreadgroup]);
+    id<MTLCommandBuffer> commands = [queue commandBuffer];
+    id<MTLComputeCommandEncoder> encoder = begin(commands);
+    [encoder setComputePipelineState:state];
+    [encoder setBuffer:floats(64, 0.0f) offset:0 atIndex:0];
+    dispatch(encoder, 1, 64);
+    dispatch(encoder, 1, 48);
+    finish(commands, encoder);
+}
+
 CASE(uneven_threads)
 {
     id<MTLCommandBuffer> commands = [queue commandBuffer];
