@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(default) /* for ctypes: everything else is hidden */
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -120,5 +121,6 @@ void msl_free(void *address, size_t length);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 
 #endif

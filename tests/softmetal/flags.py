@@ -96,8 +96,7 @@ def compile_command(source: str | os.PathLike[str]) -> list[str]:
     common = ["-O2", "-g", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra"]
     common += [f"-I{HERE / 'include'}"]
     if suffix == ".cpp":
-        prelude = f'-DSOFTMETAL_PRELUDE="{HERE / "prelude"}"'
-        return [clang(), "-x", "c++", "-std=c++17", *common, prelude]
+        return [clang(), "-x", "c++", "-std=c++17", *common]
     if suffix == ".c":
         return [clang(), "-std=gnu11", *common, "-ffp-contract=off"]
     objective_c = ["-fobjc-runtime=gcc", "-fconstant-string-class=NSConstantString", "-fblocks"]
@@ -151,15 +150,15 @@ def _headers_key() -> bytes:
     return key.digest()
 
 
-def build(name: str, sources: Iterable[Path], shared: bool = False) -> Path:
-    """A program or shared library of the device and `sources`, kept by the content of all files."""
-    headers, objects = _headers_key(), cache_directory() / "objects"
-    objects.mkdir(exist_ok=True)
+def objects(sources: Iterable[Path]) -> list[Path]:
+    """The files compiled, side by side, each kept by the content of all that it may depend on."""
+    headers, folder = _headers_key(), cache_directory() / "objects"
+    folder.mkdir(exist_ok=True)
 
     def compiled(source: Path) -> Path:
         command = [*compile_command(source), f"-I{HERE}", "-c", str(source)]
         key = hashlib.sha256(repr(command).encode() + headers + source.read_bytes())
-        target = objects / f"{source.name}-{key.hexdigest()[:24]}.o"
+        target = folder / f"{source.name}-{key.hexdigest()[:24]}.o"
         if not target.exists():
             part = target.with_suffix(f".{os.getpid()}.part")
             subprocess.run([*command, "-o", str(part)], check=True)
@@ -167,14 +166,30 @@ def build(name: str, sources: Iterable[Path], shared: bool = False) -> Path:
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        parts = [str(path) for path in workers.map(compiled, [*device_sources(), *sources])]
-    key = hashlib.sha256(repr([link_command(shared), parts]).encode())
-    target = cache_directory() / f"{name}-{key.hexdigest()[:24]}{'.so' if shared else ''}"
+        return list(workers.map(compiled, sources))
+
+
+def linked(name: str, command: list[str], parts: Iterable[Path]) -> Path:
+    """What a link command makes of objects; kept likewise."""
+    complete = [*command[:1], *map(str, parts), *command[1:]]
+    key = hashlib.sha256(repr(complete).encode()).hexdigest()[:24]
+    target = cache_directory() / f"{name}-{key}{'.so' if '-shared' in command else ''}"
     if not target.exists():
         part = target.with_suffix(f".{os.getpid()}.part")
-        subprocess.run([*link_command(shared), *parts, "-o", str(part)], check=True)
+        subprocess.run([*complete, "-o", str(part)], check=True)
         part.replace(target)
     return target
+
+
+def build(name: str, sources: Iterable[Path], shared: bool = False) -> Path:
+    """A program or shared library of the device and `sources`, kept by the content of all files."""
+    return linked(name, link_command(shared), objects([*device_sources(), *sources]))
+
+
+def build_executor() -> Path:
+    """The executor alone, as a shared library: it needs nothing but clang."""
+    command = [clang(), "-shared", "-pthread", "-lstdc++", "-lm", "-ldl"]
+    return linked("executor", command, objects(sorted(HERE.glob("*.cpp"))))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
         threadgroups=rows, threads=256,                   # int or tuple of up to three
         constants={12: True},                             # function constants by index or by name
         threadgroup={0: 1024},                            # bytes of [[threadgroup(n)]]
-    )                                                     # y now holds the result; MslError otherwise
+    )                                                     # y now holds the result, or MslError
 
 Writable arrays are copied into guarded memory and back, so an access beyond their end is reported.
 """
@@ -17,18 +17,15 @@ Writable arrays are copied into guarded memory and back, so an access beyond the
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import itertools
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
+from softmetal import flags
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 BUFFERS, CONSTANTS = 31, 64
 BOOL, INT, FLOAT = range(3)
 
@@ -94,41 +91,16 @@ class _Fault(ctypes.Structure):
     _fields_ = [("text", ctypes.c_char * 1024)]
 
 
-def compiler() -> str | None:
-    """clang++, if this machine has one that the executor can use."""
-    for name in (os.environ.get("SOFTMETAL_CLANG"), "clang++-19", "clang++-20", "clang++-21"):
-        if name and (path := shutil.which(name)):
-            return path
-    return None
+def _reason() -> str:
+    try:
+        flags.clang()
+    except flags.MissingError as error:
+        return f"the kernels' executor needs {error}"
+    return ""
 
 
-available = compiler() is not None
-unavailable_reason = "softmetal needs clang++-19 or later"
-
-
-def _cache_directory() -> Path:
-    own = os.environ.get("SOFTMETAL_CACHE")
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(own) if own else Path(caches) / "softmetal"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _build() -> Path:
-    """The executor as a shared library of its own, kept by the content of its sources."""
-    sources = sorted(HERE.glob("*.cpp"))
-    key = hashlib.sha256(str(HERE).encode())
-    for path in [*sources, *sorted(HERE.glob("*.h")), *sorted(HERE.glob("prelude/*.*"))]:
-        key.update(path.read_bytes())
-    target = _cache_directory() / f"executor-{key.hexdigest()[:32]}.so"
-    if not target.exists():
-        part = target.with_suffix(f".{os.getpid()}.part")
-        flags = ["-std=c++17", "-O2", "-g", "-fPIC", "-shared", "-pthread"]
-        command = [compiler() or "clang++", *flags, "-Wall", "-Wextra", "-o", part]
-        subprocess.run([*map(str, command), *map(str, sources), "-ldl"], check=True)
-        part.replace(target)
-    return target
-
+unavailable_reason = _reason()
+available = not unavailable_reason
 
 _loaded: ctypes.CDLL | None = None
 _numbers = itertools.count(1)
@@ -137,7 +109,7 @@ _numbers = itertools.count(1)
 def _executor() -> ctypes.CDLL:
     global _loaded
     if _loaded is None:
-        lib = ctypes.CDLL(str(_build()))
+        lib = ctypes.CDLL(str(flags.build_executor()))
         text, error = ctypes.c_char_p, ctypes.POINTER(ctypes.c_void_p)
         lib.msl_compile.argtypes = [text, text, ctypes.c_int, error]
         lib.msl_compile.restype = ctypes.c_void_p
@@ -158,7 +130,7 @@ def _executor() -> ctypes.CDLL:
 
 
 class Buffer:
-    """Guarded memory for one argument; `address` may be put into other buffers (resident memory)."""
+    """Guarded memory; its `address` may be put into other buffers, if it is made resident."""
 
     def __init__(self, content: Any) -> None:
         self.source = content
@@ -195,7 +167,9 @@ class Library:
         error = ctypes.c_void_p()
         directory = str(include).encode() if include else None
         lib = _executor()
-        self._handle = lib.msl_compile(source.encode(), directory, int(checked), ctypes.byref(error))
+        self._handle = lib.msl_compile(
+            source.encode(), directory, int(checked), ctypes.byref(error)
+        )
         if not self._handle:
             text = ctypes.string_at(error.value or 0).decode(errors="replace")
             ctypes.CDLL(None).free(error)

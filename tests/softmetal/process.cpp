@@ -20,6 +20,8 @@ namespace softmetal {
 
 namespace {
 
+enum { OLDEST_COMPILER = 19 }; /* that has the builtins which the prelude uses */
+
 void make_directories(const std::string &path)
 {
     for (size_t i = 1; i <= path.size(); i++)
@@ -41,20 +43,34 @@ std::string find_directory()
     return path;
 }
 
+std::string find_program(const std::string &name)
+{
+    const char *path = getenv("PATH");
+    const std::string directories = path ? path : "/usr/bin:/bin";
+    for (size_t i = 0; i <= directories.size();) {
+        const size_t end = std::min(directories.find(':', i), directories.size());
+        const std::string file = directories.substr(i, end - i) + "/" + name;
+        if (access(file.c_str(), X_OK) == 0)
+            return file;
+        i = end + 1;
+    }
+    return "";
+}
+
 std::string find_compiler()
 {
-    const char *own = getenv("SOFTMETAL_CLANG"), *path = getenv("PATH");
+    const char *own = getenv("SOFTMETAL_CLANG");
     if (own && *own)
         return own;
-    const std::string directories = path ? path : "/usr/bin:/bin";
-    for (const char *name : {"clang++-19", "clang++-20", "clang++-21", "clang++"})
-        for (size_t i = 0; i <= directories.size();) {
-            const size_t end = std::min(directories.find(':', i), directories.size());
-            const std::string file = directories.substr(i, end - i) + "/" + name;
-            if (access(file.c_str(), X_OK) == 0)
-                return file;
-            i = end + 1;
-        }
+    for (int version = OLDEST_COMPILER; version < OLDEST_COMPILER + 20; version++) {
+        const std::string file = find_program("clang++-" + std::to_string(version));
+        if (!file.empty())
+            return file;
+    }
+    const std::string file = find_program("clang++");
+    std::string version;
+    if (!file.empty() && run_program({file, "-dumpversion"}, version) == 0 && atoi(version.c_str()) >= OLDEST_COMPILER)
+        return file;
     return "";
 }
 

@@ -25,7 +25,7 @@ void prune_cache();
 /* A name in the cache directory that no other process uses. */
 std::string fresh_name(const std::string &suffix);
 
-/* The compiler: $SOFTMETAL_CLANG, or the first clang++ of a known version that is on the path; "" if none. */
+/* The compiler: $SOFTMETAL_CLANG, or the oldest clang++ on the path that is new enough; "" if none. */
 const std::string &compiler();
 /* What a result depends on besides its text: compiler, processor, prelude, and this program's own sources. */
 const std::string &environment();
