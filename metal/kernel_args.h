@@ -7,6 +7,7 @@
 
 #ifdef __METAL_VERSION__
 #include <metal_stdlib>
+using namespace metal; /* before any text: some compilers know `uint` as metal::uint alone */
 #define DEVICE_POINTER(type) device type *
 #else
 #include <stdint.h>
