@@ -47,6 +47,23 @@ struct decode_state {
     float2 out[ATTENTION_MAX_HEADS][LANE_PAIRS];
 };
 
+/* Whether any lane has a pair c. What that rules out is never computed and takes no register, which
+ * the compiler cannot see for itself from pairs of lanes. */
+static inline bool has_pair(int c) { return 2 * c * SIMD_WIDTH < HEAD_DIM; }
+
+static inline decode_state nothing_seen()
+{
+    decode_state state;
+#pragma clang loop unroll(full)
+    for (int h = 0; h < ATTENTION_MAX_HEADS; h++) {
+        state.maximum[h] = -INFINITY;
+        state.sum[h] = 0.0f;
+#pragma clang loop unroll(full)
+        for (int c = 0; c < LANE_PAIRS; c++) state.out[h][c] = 0.0f;
+    }
+    return state;
+}
+
 /* float4s from one head's query to the next in threadgroup memory. */
 static inline int query_stride() { return (HEAD_DIM + 3) / 4; }
 
@@ -64,6 +81,7 @@ static inline void score_page(kv_head page, int position, threadgroup const floa
 {
     const int n_pairs = HEAD_DIM / 2;
     float2 sums[ATTENTION_MAX_HEADS];
+#pragma clang loop unroll(full)
     for (int h = 0; h < ATTENTION_MAX_HEADS; h++) sums[h] = 0.0f;
 #pragma clang loop unroll_count(4)
     for (int i = 0; i < n_pairs; i += 2) {
@@ -77,6 +95,7 @@ static inline void score_page(kv_head page, int position, threadgroup const floa
                 sums[h] = fma(k1, x.zw, sums[h]);
             }
     }
+#pragma clang loop unroll(full)
     for (int h = 0; h < ATTENTION_MAX_HEADS; h++) scores[h] = sums[h].x + sums[h].y;
 }
 
@@ -94,7 +113,9 @@ static inline void weigh_page(thread const float *scores, bool is_seen, float sc
             const float weight = softmax_weight(score, maximum);
             state.maximum[h] = maximum;
             state.sum[h] = fma(state.sum[h], shrink, weight);
-            for (int c = 0; c < LANE_PAIRS; c++) state.out[h][c] *= shrink;
+#pragma clang loop unroll(full)
+            for (int c = 0; c < LANE_PAIRS; c++)
+                if (has_pair(c)) state.out[h][c] *= shrink;
             weights[h * PAGE_POSITIONS + (int)lane] = weight;
         }
 }
@@ -109,6 +130,7 @@ static inline void add_values(kv_head page, int seen, threadgroup const float4 *
         float2 v[4][LANE_PAIRS];
 #pragma clang loop unroll(full)
         for (int i = 0; i < 4; i++)
+#pragma clang loop unroll(full)
             for (int c = 0; c < LANE_PAIRS; c++) {
                 const int pair = (int)lane + c * SIMD_WIDTH;
                 v[i][c] = pair < HEAD_DIM / 2 ? page.value(min(first + i, seen - 1), pair)
@@ -118,8 +140,9 @@ static inline void add_values(kv_head page, int seen, threadgroup const float4 *
         for (int h = 0; h < ATTENTION_MAX_HEADS; h++)
             if (h < GROUP_HEADS) {
                 const float4 w = weights[(h * PAGE_POSITIONS + first) / 4];
+#pragma clang loop unroll(full)
                 for (int c = 0; c < LANE_PAIRS; c++)
-                    if (2 * c * SIMD_WIDTH < HEAD_DIM) {
+                    if (has_pair(c)) {
                         float2 sum = state.out[h][c];
                         sum = fma(float2(w.x), v[0][c], sum);
                         sum = fma(float2(w.y), v[1][c], sum);
@@ -151,9 +174,11 @@ static inline void publish(thread const decode_state &state, int first, uint lan
         if (first + h < GROUP_HEADS) {
             const float sum = simd_sum(state.sum[first + h]);
             if (lane == 0) totals[h] = float2(state.maximum[first + h], sum);
+#pragma clang loop unroll(full)
             for (int c = 0; c < LANE_PAIRS; c++) {
                 const int pair = (int)lane + c * SIMD_WIDTH;
-                if (pair < HEAD_DIM / 2) outs[h * (HEAD_DIM / 2) + pair] = state.out[first + h][c];
+                if (has_pair(c) && pair < HEAD_DIM / 2)
+                    outs[h * (HEAD_DIM / 2) + pair] = state.out[first + h][c];
             }
         }
 }
@@ -202,12 +227,7 @@ static inline merged merge(threadgroup const float2 *outs, threadgroup const flo
                  (threadgroup float *)shared, thread_index);
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
-    decode_state state;
-    for (int h = 0; h < ATTENTION_MAX_HEADS; h++) {
-        state.maximum[h] = -INFINITY;
-        state.sum[h] = 0.0f;
-        for (int c = 0; c < LANE_PAIRS; c++) state.out[h][c] = 0.0f;
-    }
+    decode_state state = nothing_seen();
     threadgroup float *weights =
         (threadgroup float *)shared + QUERY_FLOATS + (int)simdgroup * WEIGHT_FLOATS;
     for (int p = first_page + (int)simdgroup; p < end_page; p += DECODE_SIMDGROUPS) {
@@ -218,25 +238,26 @@ static inline merged merge(threadgroup const float2 *outs, threadgroup const flo
 
     threadgroup float2 *outs = (threadgroup float2 *)shared;
     const int n_pairs = HEAD_DIM / 2, own = (int)simdgroup * MERGE_HEADS;
+    /* no `break`, after which the loop is not unrolled and registers are indexed as it runs */
 #pragma clang loop unroll(full)
-    for (int first = 0; first < ATTENTION_MAX_HEADS; first += MERGE_HEADS) {
-        if (first >= GROUP_HEADS) break;
-        threadgroup_barrier(mem_flags::mem_threadgroup); /* what `shared` held has been read */
-        publish(state, first, lane, outs + own * n_pairs, totals + own);
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int n = min(GROUP_HEADS - first, (int)MERGE_HEADS) * n_pairs;
-        for (int i = (int)thread_index; i < n; i += DECODE_THREADS) {
-            const int h = i / n_pairs, pair = i % n_pairs;
-            const merged m = merge(outs, totals, h, pair);
-            const uint head = (uint)(first_head + first + h);
-            if (SPLIT) {
-                device float2 *to = partial + (partial_row(step, args, group.y, head) + group.z)
-                                                  * (uint)(n_pairs + 1);
-                to[pair] = m.out;
-                if (pair == 0) to[n_pairs] = float2(m.maximum, m.sum);
-            } else
-                y[((size_t)token * (uint)args.n_heads + head) * (uint)n_pairs + (uint)pair] =
-                    m.out / m.sum;
+    for (int first = 0; first < ATTENTION_MAX_HEADS; first += MERGE_HEADS)
+        if (first < GROUP_HEADS) {
+            threadgroup_barrier(mem_flags::mem_threadgroup); /* what `shared` held has been read */
+            publish(state, first, lane, outs + own * n_pairs, totals + own);
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            const int n = min(GROUP_HEADS - first, (int)MERGE_HEADS) * n_pairs;
+            for (int i = (int)thread_index; i < n; i += DECODE_THREADS) {
+                const int h = i / n_pairs, pair = i % n_pairs;
+                const merged m = merge(outs, totals, h, pair);
+                const uint head = (uint)(first_head + first + h);
+                if (SPLIT) {
+                    const size_t row = partial_row(step, args, group.y, head) + group.z;
+                    device float2 *to = partial + row * (uint)(n_pairs + 1);
+                    to[pair] = m.out;
+                    if (pair == 0) to[n_pairs] = float2(m.maximum, m.sum);
+                } else
+                    y[((size_t)token * (uint)args.n_heads + head) * (uint)n_pairs + (uint)pair] =
+                        m.out / m.sum;
+            }
         }
-    }
 }
