@@ -12,8 +12,8 @@ static inline float rope_element(device const float *x, device const float2 *tab
 {
     if (d >= args.rotary_dim) return x[d];
     const int n_pairs = args.rotary_dim / 2;
-    const int pair = args.neox ? d % n_pairs : d / 2;
     const bool second = args.neox ? d >= n_pairs : d % 2 == 1;
+    const int pair = args.neox ? d - (second ? n_pairs : 0) : d / 2;
     const float a = x[args.neox ? pair : 2 * pair];
     const float b = x[args.neox ? pair + n_pairs : 2 * pair + 1];
     const float2 turn = table[pair];
