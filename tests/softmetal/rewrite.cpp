@@ -109,11 +109,15 @@ class rewriter {
     }
 
     /* #pragma METAL fp contract(off) is clang's own pragma under another name. Unrolling is for a GPU's
-     * registers: here it would only make compilation slow (twelve seconds for a large attention). */
+     * registers: here it would only make compilation slow (twelve seconds for a large attention), so the
+     * strict run alone sees it (spaces.h). */
     void pragma(const token &t)
     {
-        if (t.text.find("unroll") != std::string::npos)
-            edits.push_back({t.start, t.end, ""});
+        const size_t what = t.text.find("clang loop");
+        if (what != std::string::npos)
+            edits.push_back({t.start, t.end, "SOFTMETAL_LOOP(" + t.text.substr(what) + ")"});
+        else if (t.text.find("unroll") != std::string::npos)
+            edits.push_back({t.start, t.end, "SOFTMETAL_LOOP(" + t.text.substr(t.text.find("unroll")) + ")"});
         const size_t at = t.text.find("METAL fp contract");
         if (at != std::string::npos)
             edits.push_back({t.start + at, t.start + at + strlen("METAL"), "clang"});

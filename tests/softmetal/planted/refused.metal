@@ -56,6 +56,21 @@ kernel void k(device float *y [[buffer(0)]], uint t [[thread_position_in_grid]])
     end: y[t] = 1;
 }
 
+//// unrolling of no loop: expected a for, while, or do-while loop
+kernel void k(device float *y [[buffer(0)]], uint t [[thread_position_in_grid]])
+{
+#pragma clang loop unroll(full)
+    y[t] = 1; // HERE
+}
+
+//// contraction in the middle of a block: at the start of a compound statement
+kernel void k(device float *y [[buffer(0)]], uint t [[thread_position_in_grid]])
+{
+    float x = y[t];
+#pragma STDC FP_CONTRACT OFF // HERE
+    y[t] = x * x + x;
+}
+
 //// label: no labels
 kernel void k(device float *y [[buffer(0)]], uint t [[thread_position_in_grid]])
 {

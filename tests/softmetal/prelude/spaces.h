@@ -7,10 +7,12 @@
 #define device __attribute__((address_space(1)))
 #define constant const __attribute__((address_space(2)))
 #define threadgroup __attribute__((address_space(3)))
+#define SOFTMETAL_LOOP(pragma) _Pragma(#pragma) /* is it before a loop? */
 #else
 #define device
 #define constant const
 #define threadgroup
+#define SOFTMETAL_LOOP(pragma)
 #endif
 #define thread
 
