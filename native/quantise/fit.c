@@ -71,12 +71,12 @@ static void search_scales_and_offsets(const level_traits *t, const sub_blocks *s
 {
     const int n_offsets = t->highest < FEW_LEVELS ? OFFSETS_OF_FEW_LEVELS : 1;
 
+    best->fit.offset = quotient(s->sum_wx, s->sum_w); /* constant weights have no scale */
     if (t->mins == MINS_SUBTRACTED) {
         low = smaller(low, splat(0.0f));
-    } else { /* a constant block has no scale */
-        best->fit.offset = quotient(s->sum_wx, s->sum_w);
-        best->gain = best->fit.offset * s->sum_wx;
+        best->fit.offset = smaller(best->fit.offset, splat(0.0f));
     }
+    best->gain = best->fit.offset * s->sum_wx;
     for (int nearer = 0; nearer < n_offsets; nearer++)
         for (int step = -GRID_STEPS; step <= GRID_STEPS; step++) {
             const lanes levels = splat((float)t->highest + GRID_STEP * (float)step);

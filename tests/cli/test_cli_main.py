@@ -108,7 +108,12 @@ def test_a_file_that_cannot_be_read_is_one_line(smelt, tmp_path, command, name, 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model, but long enough to be read" * 9])
 @pytest.mark.parametrize(
     "command",
-    [["generate", "{}", "a"], ["info", "{}"], ["tokenize", "{}", "a"], ["quantize", "{}", "{}.out"]],
+    [
+        ["generate", "{}", "a"],
+        ["info", "{}"],
+        ["tokenize", "{}", "a"],
+        ["quantize", "{}", "{}.out"],
+    ],
 )
 def test_a_file_that_is_no_model_is_one_line(smelt, tmp_path, command, content):
     path = tmp_path / "file.gguf"

@@ -13,9 +13,9 @@ from smelt.mixtures import MIXTURES
 SUMMARY = "make a smaller model from one in F32, F16 or BF16"
 USAGE = "%(prog)s MODEL OUT [MIXTURE] [options]"
 DESCRIPTION = """\
-Quantises a model: reads a GGUF file in F32, F16 or BF16 and writes another one,
-with the same metadata, in a mixture of tensor formats. The mixtures are those of
-llama.cpp, which reads the files too. OUT appears when it is complete.
+Quantises a model: reads a GGUF file in F32, F16 or BF16 and writes another one
+with the same metadata, in a mixture of tensor formats. The mixtures are those
+of llama.cpp, which reads the files too. OUT appears when it is complete.
 """
 EXAMPLES = (
     """\
