@@ -20,6 +20,11 @@ from smelt.gguf_file import GGUFFile
 
 MODEL = "prose-code-7m"
 MIXTURES = ["Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "Q3_K_M", "Q2_K"]
+HEADER = (
+    "| mixture | MiB | s | weight error, %: smelt | llama.cpp | divergence, 10⁻³: smelt "
+    "| llama.cpp | perplexity: smelt | llama.cpp | recorded |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+)
 CHUNK, N_CHUNKS = 512, 12  # tokens for the divergence
 
 
@@ -32,9 +37,7 @@ def main() -> None:
     text = (args.shared / "text" / "held.txt").read_text("utf-8")
     oracle = json.loads((args.shared / "oracle" / "perplexity.json").read_text("utf-8"))["models"]
     exact = log_probabilities(source, text)
-    print("| mixture | MiB | s | error, % | | divergence, 1e-3 | | perplexity | | |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    print("| | | | smelt | llama.cpp | smelt | llama.cpp | smelt | llama.cpp | its own figure |")
+    print(HEADER)
     with tempfile.TemporaryDirectory() as folder:
         for mixture in MIXTURES:
             ours = Path(folder) / f"{mixture}.gguf"
@@ -81,7 +84,7 @@ def log_probabilities(path: Path, text: str) -> np.ndarray:
 
 
 def divergence(exact: np.ndarray, path: Path, text: str) -> float:
-    """Mean Kullback-Leibler divergence of a model's next tokens from the unquantised one's, nats."""
+    """Mean Kullback-Leibler divergence of the next token from the unquantised model's, in nats."""
     return float((np.exp(exact) * (exact - log_probabilities(path, text))).sum(axis=1).mean())
 
 

@@ -1,4 +1,4 @@
-"""The GGUF writer: read back by smelt and by the gguf package; and that nothing is ever half there."""
+"""The GGUF writer: smelt and the gguf package read the files back; nothing is ever half there."""
 
 from __future__ import annotations
 

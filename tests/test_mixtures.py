@@ -27,7 +27,7 @@ LIKE_LLAMA_CPP = [
 def model(
     n_layers: int = 8, n_in: int = 256, heads: tuple[int, int] = (4, 2), tied: bool = False
 ) -> tuple[dict[str, object], dict[str, tuple[int, ...]]]:
-    """Metadata and shapes of a Llama, its tensors in the alphabet's order as files often have them."""
+    """Metadata and shapes of a Llama; its tensors are in the alphabet's order, as in many files."""
     metadata = {
         "general.architecture": "llama",
         "llama.attention.head_count": heads[0],
