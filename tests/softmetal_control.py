@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from smelt.backends import metal
+from metal_device import need_metal_device
 
 RECORD = 2  # softmetal_on_fault: misuse is kept in a list, and the command buffer fails
 
@@ -17,8 +17,7 @@ class Software:
     """Functions of softmetal.h by their names without "softmetal_"."""
 
     def __init__(self) -> None:
-        if reason := metal.why_unavailable():
-            pytest.skip(f"no Metal device: {reason}; SMELT_SOFTMETAL=1 pip install . simulates one")
+        need_metal_device()
         from smelt import _metal
 
         self._library = ctypes.CDLL(_metal.__file__)

@@ -39,6 +39,7 @@ struct metal_device {
     id<MTLLibrary> library;
     pipeline *pipelines;
     int n_pipelines, room_for_pipelines;
+    int64_t pools; /* made so far */
     int from_source;
 #ifdef HAVE_RESIDENCY_SETS
     id residency; /* id<MTLResidencySet>, or nil on older systems: all buffers of this device */
@@ -52,6 +53,7 @@ struct metal_buffer {
 
 struct metal_kv {
     metal_device *device;
+    int64_t number; /* from 1: a later pool may lie at the address of one that is gone */
     int n_kv_heads, head_dim, f16;
     int n_pages;
     int64_t layer_bytes, page_bytes;

@@ -75,13 +75,12 @@ struct metal_program {
     size_t norm_bytes;
     int n_vocab;
     int heads_and_sizes;       /* floats of a (token, split) in `partial`: n_heads (head_dim + 2) */
-    const metal_kv *kv;        /* the pool that dispatches with uses_kv are made for */
-    int kv_generation;
+    int64_t kv;                /* number of the pool that dispatches with uses_kv are made for */
     int buffers_generation;    /* grows when a buffer that was encoded is replaced */
     id<MTLCommandBuffer> ahead; /* encoded for a step that is expected, not committed */
     struct encoded_for {
         step_counts counts;
-        const metal_kv *kv;
+        int64_t kv;
         int kv_generation, buffers_generation;
     } ahead_for;
     metal_statistics statistics;

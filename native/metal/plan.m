@@ -193,5 +193,5 @@ void plan_for_kv(metal_program *p, const metal_kv *kv)
         set_constant(d, CONSTANT_KV_F16, kv->f16);
         d->state = nil;
     }
-    p->kv = kv;
+    p->kv = kv->number;
 }

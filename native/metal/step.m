@@ -140,7 +140,7 @@ int prepare_step(metal_program *p, const metal_kv *kv, const step *s, int k, ste
     int status = step_check(&p->tables, kv->n_pages, s);
     if (status != STEP_OK) return status;
     *counts = count_step(s, k, 0);
-    if (p->kv != kv) plan_for_kv(p, kv);
+    if (p->kv != kv->number) plan_for_kv(p, kv);
     set_k(p, k);
     if (prepare_buffers(p, counts, k, error) || fill_step(p, s, counts, error)) return METAL_FAILED;
     return STEP_OK;
@@ -170,7 +170,7 @@ static struct encoded_for situation(const metal_program *p, const metal_kv *kv,
     struct encoded_for what;
     memset(&what, 0, sizeof what); /* compared as bytes */
     what.counts = *counts;
-    what.kv = kv;
+    what.kv = kv->number;
     what.kv_generation = kv->generation;
     what.buffers_generation = p->buffers_generation;
     return what;
@@ -205,26 +205,35 @@ static NSString *words_of(NSError *reason)
     return reason ? [reason localizedDescription] : @"it gave no reason";
 }
 
+/* Whether one dispatch of a step fails by itself; then *error says why. One that the step does not
+ * have leaves a command buffer that is not committed. Of such a queue takes 64 and then waits for
+ * ever, so the pool lets go of each at once. */
+static int fails_alone(metal_program *p, const metal_kv *kv, const step_counts *counts, int at,
+                       metal_error *error)
+{
+    @autoreleasepool {
+        const dispatch *d = &p->dispatches[at];
+        id<MTLCommandBuffer> commands = [p->device->queue commandBuffer];
+        id<MTLComputeCommandEncoder> encoder = [commands computeCommandEncoder];
+        int failed = encode_step(p, kv, counts, encoder, at, error);
+        [encoder endEncoding];
+        if (failed || !p->statistics.dispatches) return failed;
+        [commands commit];
+        [commands waitUntilCompleted];
+        if ([commands status] != MTLCommandBufferStatusError) return 0;
+        int layer = d->op < p->tables.n_ops ? p->tables.ops[d->op].layer : -1;
+        set_error(error, @"%@ failed at op %d (%s, layer %d): %@", [p->device->gpu name], d->op,
+                  kernel_name((enum kernel)d->kernel), layer, words_of([commands error]));
+        return 1;
+    }
+}
+
 /* Runs the step's dispatches one by one to find the op at which the GPU fails. */
 static void explain_failure(metal_program *p, const metal_kv *kv, const step_counts *counts,
                             NSError *reason, metal_error *error)
 {
-    for (int i = 0; i < p->n_dispatches; i++) {
-        const dispatch *d = &p->dispatches[i];
-        id<MTLCommandBuffer> commands = [p->device->queue commandBuffer];
-        id<MTLComputeCommandEncoder> encoder = [commands computeCommandEncoder];
-        int failed = encode_step(p, kv, counts, encoder, i, error);
-        [encoder endEncoding];
-        if (failed) return;
-        if (!p->statistics.dispatches) continue;
-        [commands commit];
-        [commands waitUntilCompleted];
-        if ([commands status] != MTLCommandBufferStatusError) continue;
-        int layer = d->op < p->tables.n_ops ? p->tables.ops[d->op].layer : -1;
-        set_error(error, @"%@ failed at op %d (%s, layer %d): %@", [p->device->gpu name], d->op,
-                  kernel_name((enum kernel)d->kernel), layer, words_of([commands error]));
-        return;
-    }
+    for (int i = 0; i < p->n_dispatches; i++)
+        if (fails_alone(p, kv, counts, i, error)) return;
     set_error(error, @"%@ failed in a step, and not again when it ran op by op: %@",
               [p->device->gpu name], words_of(reason));
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metal_device import need_metal_device
 from small_config import make_config
 from smelt import _cpu
 from smelt.backends import cpu, metal, reference
@@ -33,8 +34,7 @@ def cpu_device(isa: str = ISAS[0], threads: int = 1) -> Device:
 @cache
 def metal_device() -> Device:
     """The GPU of a Mac, or the software one that SMELT_SOFTMETAL=1 builds on Linux."""
-    if reason := metal.why_unavailable():
-        pytest.skip(f"no Metal device: {reason}; SMELT_SOFTMETAL=1 pip install . simulates one")
+    need_metal_device()
     return metal.Device()
 
 

@@ -130,8 +130,11 @@ def test_a_failing_gpu_is_an_error_that_names_the_op(software: Software, model: 
         assert e.generate(IDS, max_tokens=4).token_ids == before.token_ids
 
 
-def test_a_gpu_that_fails_once_is_an_error_and_goes_on(software: Software, model: Path) -> None:
-    with engine(model) as e:
+def test_a_gpu_that_fails_once_is_an_error_and_goes_on(software: Software, tmp_path: Path) -> None:
+    """With layers enough that the search for the op makes more than the 64 command buffers after
+    which a queue waits."""
+    path = write_tiny_llama(tmp_path / "m.gguf", "q8_0", n_layers=5, d_model=64, d_ff=96)
+    with engine(path) as e:
         before = e.generate(IDS, max_tokens=4)
         software.fail_commands(1, 2, 5)
         with pytest.raises(DeviceError, match="not again"):

@@ -29,7 +29,7 @@ def test_options_reach_the_plan(smelt, model, arguments, options):
     assert json.loads(out) == plan(model, **options).as_dict()
 
 
-@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("device", ["cpu", "metal", "reference"])
 def test_a_model_with_the_layers_of_tinyllama(smelt, tmp_path, device):
     """22 layers of six ops, and around them rope_table, embed and norm_matmul, which itself chooses
     the rows whose logits are wanted: 22 * 6 + 3. Its own widths would make a file of 640 MB, and

@@ -9,8 +9,8 @@ import pytest
 from measure import PROMPTS, Oracle
 from test_oracle_logits import DECIDED, DECIDED_FLOAT
 
+from metal_device import need_metal_device
 from smelt import Engine
-from smelt.backends import metal
 
 NAMES = [
     "stories260K-f32",
@@ -28,8 +28,7 @@ def oracle(request: pytest.FixtureRequest, oracle_of: OracleOf) -> Oracle:
 
 @pytest.fixture(scope="module")
 def engine(oracle: Oracle) -> Iterator[Engine]:
-    if reason := metal.why_unavailable():
-        pytest.skip(f"no Metal device: {reason}; SMELT_SOFTMETAL=1 pip install . simulates one")
+    need_metal_device()
     with oracle.engine("metal") as engine:
         yield engine
 

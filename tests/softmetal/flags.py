@@ -6,6 +6,7 @@ are complete but for include folders of the caller, the files and `-o`; build() 
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -165,7 +166,9 @@ def objects(sources: Iterable[Path]) -> list[Path]:
             part.replace(target)
         return target
 
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
+    # Processes that want the same at the same time (pytest's workers) do it once.
+    with open(folder / "lock", "w") as lock, ThreadPoolExecutor(os.cpu_count()) as workers:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         return list(workers.map(compiled, sources))
 
 
