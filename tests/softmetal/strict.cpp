@@ -109,6 +109,8 @@ void check_words(source &s)
         const auto refused = REFUSED.find(t.text);
         if (refused != REFUSED.end() && !(t.text == "delete" && i > 0 && s.is(i - 1, "=")))
             s.refuse(i, refused->second);
+        if (t.text == "long" && s.is(i + 1, "long"))
+            s.refuse(i, "MSL has no 'long long'; its 'long' has 64 bits");
         if (t.text == "std" && s.is(i + 1, "::"))
             s.refuse(i, "MSL has no C++ standard library: 'std::'");
         if (t.text == "static" && in_function(s, i))

@@ -19,6 +19,12 @@ kernel void k(device float *y [[buffer(0)]], uint t [[thread_position_in_grid]])
     y[t] = 1.0L; // HERE
 }
 
+//// long long: no 'long long'
+kernel void k(device float *y [[buffer(0)]], uint t [[thread_position_in_grid]])
+{
+    unsigned long long d = t; y[t] = d; // HERE
+}
+
 //// static local: no static variables
 kernel void k(device float *y [[buffer(0)]], uint t [[thread_position_in_grid]])
 {
