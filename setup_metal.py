@@ -92,17 +92,17 @@ def write_kernels(package: Path) -> None:
     if sys.platform != "darwin":
         return
     metal = ["xcrun", "-sdk", "macosx", "metal"]
-    later = "the Metal kernels are compiled from their source when a model is loaded"
+    later = "they are compiled from their source when a model is loaded"
     try:
         subprocess.run([*metal, "--version"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         how = "Xcode brings it, from 26 on after `xcodebuild -downloadComponent MetalToolchain`"
-        print(f"smelt: Metal's compiler is not there, {later} ({how})", file=sys.stderr)
+        print(f"smelt: no compiler for the Metal kernels: {later} ({how})", file=sys.stderr)
         return
     done = subprocess.run([*metal, *METAL_FLAGS, "-o", str(library), str(source)], check=False)
     if done.returncode:
         library.unlink(missing_ok=True)
-        print(f"smelt: Metal's compiler refuses them, see above: {later}", file=sys.stderr)
+        print(f"smelt: Metal's compiler refuses the kernels: {later}", file=sys.stderr)
     else:
         print(f"smelt: the Metal kernels are compiled into {library}", file=sys.stderr)
 
