@@ -74,7 +74,7 @@ class BuildExtensions(build_ext):
 
 extensions = [
     extension("_gguf", "native/gguf/*.c"),
-    extension("_quant", "native/formats/*.c"),
+    extension("_quant", "native/formats/*.c", "native/quantise/*.c"),
     extension("_cpu", "native/*.c", "native/cpu/**/*.c", "native/formats/*.c"),
 ]
 if setup_metal.is_wanted():

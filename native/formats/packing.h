@@ -63,6 +63,21 @@ static inline void unpack_planes(const uint8_t *packed, int n_bytes, int width, 
                 *fields++ = (uint8_t)(packed[group + i] >> shift & mask);
 }
 
+/* The inverse of unpack_planes for `bits` bits of every field, from its bit `low` up.
+ * fields: [n_bytes * 8 / bits], whose other bits are left out
+ */
+static inline void pack_planes(const uint8_t *fields, int low, int n_bytes, int width, int bits,
+                               uint8_t *packed)
+{
+    const int mask = (1 << bits) - 1;
+
+    memset(packed, 0, (size_t)n_bytes);
+    for (int group = 0; group < n_bytes; group += width)
+        for (int shift = 0; shift < 8; shift += bits)
+            for (int i = 0; i < width; i++)
+                packed[group + i] |= (uint8_t)((*fields++ >> low & mask) << shift);
+}
+
 /* The eight scales and eight minima of Q4_K and Q5_K, six bits each:
  *
  *   byte  0..3   SSssssss   scale j        SS: upper bits of scale j + 4
@@ -78,6 +93,16 @@ static inline void unpack_scales_mins(const uint8_t packed[12], int8_t *scales, 
         mins[j] = packed[j + 4] & 63;
         scales[j + 4] = (int8_t)((packed[j + 8] & 15) | packed[j] >> 6 << 4);
         mins[j + 4] = (uint8_t)(packed[j + 8] >> 4 | packed[j + 4] >> 6 << 4);
+    }
+}
+
+/* The inverse of unpack_scales_mins. */
+static inline void pack_scales_mins(const int8_t *scales, const uint8_t *mins, uint8_t packed[12])
+{
+    for (int j = 0; j < 4; j++) {
+        packed[j] = (uint8_t)(scales[j] | scales[j + 4] >> 4 << 6);
+        packed[j + 4] = (uint8_t)(mins[j] | mins[j + 4] >> 4 << 6);
+        packed[j + 8] = (uint8_t)((scales[j + 4] & 15) | (mins[j + 4] & 15) << 4);
     }
 }
 

@@ -57,6 +57,15 @@ static inline void fields_q2_k(const block_q2_k *block, block_fields *f)
     f->m = block->dmin;
 }
 
+static inline void store_q2_k(const block_fields *f, block_q2_k *block)
+{
+    pack_planes(f->codes, 0, 64, 32, 2, block->qs);
+    for (int j = 0; j < 16; j++)
+        block->scales[j] = (uint8_t)(f->scales[j] | f->mins[j] << 4);
+    block->d = f->d;
+    block->dmin = f->m;
+}
+
 #endif
 
 #endif

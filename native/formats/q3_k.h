@@ -65,6 +65,19 @@ static inline void fields_q3_k(const block_q3_k *block, block_fields *f)
     f->d = block->d;
 }
 
+static inline void store_q3_k(const block_fields *f, block_q3_k *block)
+{
+    uint8_t scales[16];
+
+    pack_planes(f->codes, 0, 64, 32, 2, block->qs);
+    pack_planes(f->codes, 2, 32, 32, 1, block->hmask);
+    for (int j = 0; j < 16; j++)
+        scales[j] = (uint8_t)(f->scales[j] + 32);
+    pack_planes(scales, 0, 8, 8, 4, block->scales);
+    pack_planes(scales, 4, 4, 4, 2, block->scales + 8);
+    block->d = f->d;
+}
+
 #endif
 
 #endif

@@ -46,6 +46,12 @@ static inline void fields_q4_0(const block_q4_0 *block, block_fields *f)
     f->d = block->d;
 }
 
+static inline void store_q4_0(const block_fields *f, block_q4_0 *block)
+{
+    pack_planes(f->codes, 0, 16, 16, 4, block->qs);
+    block->d = f->d;
+}
+
 #endif
 
 #endif

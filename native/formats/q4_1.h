@@ -48,6 +48,13 @@ static inline void fields_q4_1(const block_q4_1 *block, block_fields *f)
     f->m = block->m;
 }
 
+static inline void store_q4_1(const block_fields *f, block_q4_1 *block)
+{
+    pack_planes(f->codes, 0, 16, 16, 4, block->qs);
+    block->d = f->d;
+    block->m = f->m;
+}
+
 #endif
 
 #endif

@@ -52,6 +52,14 @@ static inline void fields_q4_k(const block_q4_k *block, block_fields *f)
     f->m = block->dmin;
 }
 
+static inline void store_q4_k(const block_fields *f, block_q4_k *block)
+{
+    pack_planes(f->codes, 0, 128, 32, 4, block->qs);
+    pack_scales_mins(f->scales, f->mins, block->scales);
+    block->d = f->d;
+    block->dmin = f->m;
+}
+
 #endif
 
 #endif

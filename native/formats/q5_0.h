@@ -54,6 +54,13 @@ static inline void fields_q5_0(const block_q5_0 *block, block_fields *f)
     f->d = block->d;
 }
 
+static inline void store_q5_0(const block_fields *f, block_q5_0 *block)
+{
+    pack_planes(f->codes, 0, 16, 16, 4, block->qs);
+    pack_planes(f->codes, 4, 4, 1, 1, block->qh);
+    block->d = f->d;
+}
+
 #endif
 
 #endif

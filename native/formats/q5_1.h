@@ -56,6 +56,14 @@ static inline void fields_q5_1(const block_q5_1 *block, block_fields *f)
     f->m = block->m;
 }
 
+static inline void store_q5_1(const block_fields *f, block_q5_1 *block)
+{
+    pack_planes(f->codes, 0, 16, 16, 4, block->qs);
+    pack_planes(f->codes, 4, 4, 1, 1, block->qh);
+    block->d = f->d;
+    block->m = f->m;
+}
+
 #endif
 
 #endif

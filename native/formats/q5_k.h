@@ -61,6 +61,15 @@ static inline void fields_q5_k(const block_q5_k *block, block_fields *f)
     f->m = block->dmin;
 }
 
+static inline void store_q5_k(const block_fields *f, block_q5_k *block)
+{
+    pack_planes(f->codes, 0, 128, 32, 4, block->qs);
+    pack_planes(f->codes, 4, 32, 32, 1, block->qh);
+    pack_scales_mins(f->scales, f->mins, block->scales);
+    block->d = f->d;
+    block->dmin = f->m;
+}
+
 #endif
 
 #endif

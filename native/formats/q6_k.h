@@ -59,6 +59,14 @@ static inline void fields_q6_k(const block_q6_k *block, block_fields *f)
     f->d = block->d;
 }
 
+static inline void store_q6_k(const block_fields *f, block_q6_k *block)
+{
+    pack_planes(f->codes, 0, 128, 64, 4, block->ql);
+    pack_planes(f->codes, 4, 64, 32, 2, block->qh);
+    memcpy(block->scales, f->scales, 16);
+    block->d = f->d;
+}
+
 #endif
 
 #endif

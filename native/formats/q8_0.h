@@ -46,6 +46,12 @@ static inline void fields_q8_0(const block_q8_0 *block, block_fields *f)
     f->d = block->d;
 }
 
+static inline void store_q8_0(const block_fields *f, block_q8_0 *block)
+{
+    memcpy(block->qs, f->codes, 32);
+    block->d = f->d;
+}
+
 #endif
 
 #endif

@@ -15,6 +15,7 @@ from .errors import (
     ContextOverflowError,
     DeviceError,
     ModelFormatError,
+    QuantisationError,
     SamplingError,
     SmeltError,
     TokenizerError,
@@ -24,6 +25,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .completion import Completion, Piece
     from .engine import Engine
+    from .quantisation import quantize
     from .tokenizer import Tokenizer
 
 __version__ = "0.1.0"
@@ -36,11 +38,13 @@ __all__ = [
     "Engine",
     "ModelFormatError",
     "Piece",
+    "QuantisationError",
     "SamplingError",
     "SmeltError",
     "Tokenizer",
     "TokenizerError",
     "UnsupportedModelError",
+    "quantize",
 ]
 
 # Loaded at first use, so that `import smelt` does not pay for NumPy and the kernels.
@@ -49,6 +53,7 @@ _LAZY = {
     "Engine": "engine",
     "Piece": "completion",
     "Tokenizer": "tokenizer",
+    "quantize": "quantisation",
 }
 
 

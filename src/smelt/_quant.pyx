@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The native tensor formats: their table and their decoders. Callers check every address."""
+"""The native tensor formats: table, decoders, quantisers. Callers check every address."""
 
 from libc.stdint cimport int8_t, uint16_t, uintptr_t
 
@@ -15,6 +15,12 @@ cdef extern from "formats/formats.h" nogil:
     const format_info *format_table(int *count)
     int decode_rows(int format, const void *src, float *dst, size_t n_blocks)
     const int8_t iq4_values_table "iq4_values" [16]
+
+
+cdef extern from "quantise/quantise.h" nogil:
+    enum: QUANTISE_OK, QUANTISE_NO_FORMAT
+    int can_quantise(int format)
+    int quantise_blocks(int format, const float *src, void *dst, size_t n_blocks, size_t *at)
 
 
 cdef extern from "half.h" nogil:
@@ -53,6 +59,29 @@ def decode(int index, uintptr_t src_address, uintptr_t dst_address, size_t n_blo
         status = decode_rows(index, <const void *>src_address, <float *>dst_address, n_blocks)
     if status != 0:
         raise ValueError(f"no tensor format has the index {index}")
+
+
+def quantisable(int index):
+    """Whether the format with this index has a quantiser."""
+    return can_quantise(index) != 0
+
+
+def quantise(int index, uintptr_t src_address, uintptr_t dst_address, size_t n_blocks):
+    """Quantise float32 [n_blocks, block_weights] to uint8 [n_blocks, block_bytes].
+
+    The target address must be even. Returns None, or the index of a weight that cannot be stored;
+    the target then holds nothing of use. Raises ValueError if the
+    format has no quantiser.
+    """
+    cdef int status
+    cdef size_t at = 0
+    with nogil:
+        status = quantise_blocks(
+            index, <const float *>src_address, <void *>dst_address, n_blocks, &at
+        )
+    if status == QUANTISE_NO_FORMAT:
+        raise ValueError(f"the tensor format with the index {index} has no quantiser")
+    return None if status == QUANTISE_OK else at
 
 
 def round_f16(uintptr_t src_address, uintptr_t dst_address, size_t n):

@@ -5,6 +5,7 @@ __all__ = [
     "ContextOverflowError",
     "DeviceError",
     "ModelFormatError",
+    "QuantisationError",
     "SamplingError",
     "SmeltError",
     "TokenizerError",
@@ -18,6 +19,10 @@ class SmeltError(Exception):
 
 class ModelFormatError(SmeltError):
     """The file is damaged, truncated or contradicts itself."""
+
+
+class QuantisationError(SmeltError):
+    """The model or one of its tensors cannot be stored in the format that was asked for."""
 
 
 class UnsupportedModelError(SmeltError):

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     ByteArray = npt.NDArray[np.uint8]
 
-__all__ = ["MappedFile", "Metadata", "StringArray"]
+__all__ = ["MappedFile", "Metadata", "RawValue", "StringArray"]
+
+
+@dataclass(frozen=True)
+class RawValue:
+    """A metadata value as a file holds it, behind the number of its type."""
+
+    value_type: int
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,16 @@ class Metadata(Mapping[str, Any]):
         if key not in self._values:
             self._values[key] = self._decode(self._pairs[key])
         return self._values[key]
+
+    def raw(self, key: str) -> RawValue:
+        """The value as the file holds it."""
+        _, value_type, element, count, offset, nbytes = self._pairs[key]
+        head = b""
+        if value_type == _gguf.STRING:
+            head = struct.pack("<Q", nbytes)
+        elif value_type == _gguf.ARRAY:
+            head = struct.pack("<IQ", element, count)
+        return RawValue(value_type, head + self._file.data[offset : offset + nbytes].tobytes())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pairs)

@@ -9,7 +9,7 @@ import pytest
 
 from smelt import cli
 
-COMMANDS = ["generate", "info", "tokenize", "perplexity", "plan"]
+COMMANDS = ["generate", "info", "tokenize", "perplexity", "plan", "quantize"]
 
 
 def test_version(smelt):
@@ -69,6 +69,9 @@ def test_help_imports_nothing_heavy():
         ["perplexity", "m.gguf"],
         ["perplexity", "m.gguf", "text", "--n-ctx", "3"],
         ["plan"],
+        ["quantize", "m.gguf"],
+        ["quantize", "m.gguf", "out.gguf", "Q9_K"],
+        ["quantize", "m.gguf", "out.gguf", "--threads", "0"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_so_at_the_end(smelt, arguments):
@@ -87,6 +90,7 @@ def test_wrong_usage_ends_with_2_and_says_so_at_the_end(smelt, arguments):
         ["tokenize", "{}", "a"],
         ["perplexity", "{}", "{}"],
         ["plan", "{}"],
+        ["quantize", "{}", "{}.out"],
     ],
 )
 @pytest.mark.parametrize(
@@ -103,7 +107,13 @@ def test_a_file_that_cannot_be_read_is_one_line(smelt, tmp_path, command, name, 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model, but long enough to be read" * 9])
 @pytest.mark.parametrize(
-    "command", [["generate", "{}", "a"], ["info", "{}"], ["tokenize", "{}", "a"]]
+    "command",
+    [
+        ["generate", "{}", "a"],
+        ["info", "{}"],
+        ["tokenize", "{}", "a"],
+        ["quantize", "{}", "{}.out"],
+    ],
 )
 def test_a_file_that_is_no_model_is_one_line(smelt, tmp_path, command, content):
     path = tmp_path / "file.gguf"

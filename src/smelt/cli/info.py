@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import print_heading, print_table, print_text
+from smelt.cli.text import size_text
 from smelt.errors import SmeltError
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _show(report: dict[str, Any]) -> None:
     for name in report["files"]:
         print_heading(name)
     file = {
-        "size": _size(report["file_bytes"]),
+        "size": size_text(report["file_bytes"]),
         "version": report["gguf_version"],
         "alignment": report["alignment"],
     }
@@ -155,12 +156,14 @@ def _show(report: dict[str, Any]) -> None:
     if report["config"]:
         _show_values("configuration, inferred from the weights", report["config"])
     if report["formats"]:
-        _show_formats(report)
+        print()
+        print_heading("tensors")
+        show_formats(report)
     if "tensors" in report:
         print()
         print_heading("every tensor")
         rows = [
-            (t["format"], _size(t["bytes"]), " × ".join(map(str, t["shape"])), t["name"])
+            (t["format"], size_text(t["bytes"]), " × ".join(map(str, t["shape"])), t["name"])
             for t in report["tensors"]
         ]
         print_table(rows, ("format", ">size", ">shape", "name"))
@@ -177,20 +180,19 @@ def _show_values(title: str, values: Mapping[str, Any]) -> None:
     print_table([(key, _cell(value)) for key, value in values.items()], ("", ""))
 
 
-def _show_formats(report: dict[str, Any]) -> None:
+def show_formats(report: dict[str, Any]) -> None:
+    """The table of a report of describe() that has a line for each format."""
     entries = [*report["formats"], {"format": "total", **report["total"]}]
     rows = [
         (
             entry["format"],
             entry["tensors"],
             f"{entry['weights']:,}",
-            _size(entry["bytes"]),
+            size_text(entry["bytes"]),
             f"{entry['bits_per_weight']:.2f}" if entry["bits_per_weight"] else "?",
         )
         for entry in entries
     ]
-    print()
-    print_heading("tensors")
     print_table(rows, ("format", ">tensors", ">weights", ">size", ">bits/weight"))
 
 
@@ -206,15 +208,3 @@ def _cell(value: Any) -> str:
     if value.get("type") == "none":
         return "none"
     return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
-
-
-def _size(nbytes: int) -> str:
-    """As many digits as one wants to read: 4.13 MiB."""
-    if nbytes < 1024:
-        return f"{nbytes} B"
-    size, unit = nbytes / 1024, "KiB"
-    for larger in ("MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.2f} {unit}"

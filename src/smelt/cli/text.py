@@ -1,4 +1,4 @@
-"""Arguments that commands share, texts from wherever they come, and what is safe to show."""
+"""Arguments that commands share, texts from wherever they come, and how things are shown."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "printable",
     "read_file",
     "read_text",
+    "size_text",
 ]
 
 
@@ -94,3 +95,15 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def size_text(nbytes: int) -> str:
+    """As many digits as one wants to read: 4.13 MiB."""
+    if nbytes < 1024:
+        return f"{nbytes} B"
+    size, unit = nbytes / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.2f} {unit}"

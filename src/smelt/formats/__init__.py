@@ -1,4 +1,5 @@
-"""The tensor formats: what a block is, and how it is decoded in NumPy (the oracle) and in C.
+"""The tensor formats: what a block is, how it is decoded in NumPy (the oracle) and in C, and how
+weights become blocks.
 
 The table is native/formats.def, read through the compiled extension; there is no second one.
 """
@@ -12,13 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smelt import _quant
-from smelt.errors import ModelFormatError
+from smelt.errors import ModelFormatError, QuantisationError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "Format", "by_gguf_type", "decode_native"]
+__all__ = ["FORMATS", "Format", "by_gguf_type", "decode_native", "encode_native"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,52 @@ def decode_native(format: Format, raw: NDArray[np.uint8]) -> NDArray[np.float32]
     n_blocks = blocks.size // format.block_bytes
     _quant.decode(format.index, blocks.ctypes.data, weights.ctypes.data, n_blocks)
     return weights
+
+
+def encode_native(format: Format, weights: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Store weights in a format, with the C quantisers; the GIL is released meanwhile.
+
+    weights: float32 [..., n_weights], the last axis whole blocks.
+    Returns uint8 [..., n_bytes]. A block depends on its own weights only.
+    Raises TypeError for another dtype, ModelFormatError where the last axis is no whole number of
+    blocks, QuantisationError for a weight that is not finite or too large for the format, and for
+    a format without a quantiser (IQ4_NL, IQ4_XS).
+    """
+    import numpy as np
+
+    if weights.dtype != "float32" or weights.ndim == 0:
+        raise TypeError(
+            f"weights must be an array of float32 with one axis or more, "
+            f"not {weights.dtype} with {weights.ndim}"
+        )
+    blocks = np.empty((*weights.shape[:-1], format.row_bytes(weights.shape[-1])), np.uint8)
+    source = np.ascontiguousarray(weights)
+    addresses = source.ctypes.data, blocks.ctypes.data
+    if format.name == "f32":
+        blocks = source.view(np.uint8).copy()
+        bad = _first_not_finite(source)
+    elif format.name in ("f16", "bf16"):
+        rounding = _quant.round_f16 if format.name == "f16" else _quant.round_bf16
+        rounding(*addresses, source.size)
+        bad = _first_not_finite(decode_native(format, blocks))
+    elif _quant.quantisable(format.index):
+        bad = _quant.quantise(format.index, *addresses, source.size // format.block_weights)
+    else:
+        raise QuantisationError(f"smelt reads {format.gguf_name}, and has no quantiser for it")
+    if bad is not None:
+        value = float(source.ravel()[bad])
+        raise QuantisationError(
+            f"expected finite weights within the range of {format.gguf_name}, found {value:g} "
+            f"at index {bad}"
+        )
+    return blocks
+
+
+def _first_not_finite(weights: NDArray[np.float32]) -> int | None:
+    import numpy as np
+
+    finite = np.isfinite(weights).ravel()
+    return None if finite.all() else int(finite.argmin())
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
