@@ -4,10 +4,6 @@
 
 #include "constants.h"
 
-enum {
-    MAX_HEAD_DIM = 256, /* sizes arrays of registers, which function constants cannot */
-};
-
 /* exp(score - maximum): the weight of a position, or what earlier sums shrink by when the maximum
  * grows. -inf is a position that is not seen, or the maximum of none: 0 also where the maximum is
  * -inf. */

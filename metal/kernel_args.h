@@ -73,6 +73,7 @@ enum {
     DECODE_THREADS = 256,    /* attention_decode: 8 simdgroups share the pages of a split */
     PREFILL_THREADS = 128,   /* attention_prefill: 4 simdgroups, 8 queries each */
     ATTENTION_MAX_HEADS = 8, /* query heads of one KV head that share a reading of the pages */
+    MAX_HEAD_DIM = 256,      /* sizes arrays of registers, which function constants cannot */
     SPLIT_PAGES = 16,        /* pages of one split of attention_decode */
     TILE_TOKENS = 32,        /* query tokens of one tile of attention_prefill */
     TILE_MIN_TOKENS = 8,     /* shorter runs go to attention_decode */

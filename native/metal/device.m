@@ -15,6 +15,19 @@ void set_error(metal_error *error, NSString *format, ...)
     [text release];
 }
 
+int is_forked(metal_error *error)
+{
+    static pid_t user;
+    if (!user) user = getpid();
+    if (user == getpid()) return 0;
+    /* without Objective-C, which may not be touched any more */
+    if (error)
+        snprintf(error->text, sizeof error->text,
+                 "Metal does not work in a process made by fork from one that used it; start the "
+                 "process by multiprocessing's \"spawn\"");
+    return 1;
+}
+
 /* The newest family of Apple GPUs this one belongs to; 0: none that smelt knows. */
 static int apple_family(id<MTLDevice> gpu)
 {
@@ -31,11 +44,10 @@ static int is_capable(id<MTLDevice> gpu, metal_error *error)
                   [gpu name]);
         return 0;
     }
-    if (![gpu supportsFamily:MTLGPUFamilyMetal3]) {
-        set_error(error, @"%@ has no Metal 3, which macOS 13 brings; use device=\"cpu\"", [gpu name]);
-        return 0;
-    }
-    return 1;
+    if (@available(macOS 13.0, *))
+        if ([gpu supportsFamily:MTLGPUFamilyMetal3]) return 1;
+    set_error(error, @"%@ has no Metal 3, which macOS 13 brings; use device=\"cpu\"", [gpu name]);
+    return 0;
 }
 
 #ifdef HAVE_RESIDENCY_SETS
@@ -56,6 +68,7 @@ static id new_residency_set(id<MTLDevice> gpu, id<MTLCommandQueue> queue)
 
 metal_device *metal_device_open(const char *metallib, const char *source, metal_error *error)
 {
+    if (is_forked(error)) return NULL;
     @autoreleasepool {
         id<MTLDevice> gpu = MTLCreateSystemDefaultDevice();
         if (!gpu) {
@@ -65,6 +78,7 @@ metal_device *metal_device_open(const char *metallib, const char *source, metal_
         id<MTLLibrary> library =
             is_capable(gpu, error) ? load_library(gpu, metallib, source, error) : nil;
         metal_device *device = library ? calloc(1, sizeof *device) : NULL;
+        if (library && !device) set_error(error, @"out of memory for a device");
         if (!device) {
             [library release];
             [gpu release];
@@ -83,11 +97,14 @@ metal_device *metal_device_open(const char *metallib, const char *source, metal_
 
 void metal_device_close(metal_device *device)
 {
-    if (!device) return;
+    if (!device || is_forked(NULL)) return;
     @autoreleasepool {
         drop_pipelines(device);
 #ifdef HAVE_RESIDENCY_SETS
-        [device->residency release];
+        if (@available(macOS 15.0, *)) {
+            [device->residency endResidency];
+            [device->residency release];
+        }
 #endif
         [device->queue release];
         [device->library release];
@@ -113,7 +130,7 @@ void metal_device_info(const metal_device *device, metal_info *info)
     }
 }
 
-void make_resident(metal_device *device, id<MTLBuffer> buffer)
+static void make_resident(metal_device *device, id<MTLBuffer> buffer)
 {
 #ifdef HAVE_RESIDENCY_SETS
     if (@available(macOS 15.0, *)) {
@@ -157,10 +174,11 @@ void drop_buffer(metal_device *device, id<MTLBuffer> *buffer)
     *buffer = nil;
 }
 
-static metal_buffer *wrap(metal_device *device, id<MTLBuffer> buffer)
+static metal_buffer *wrap(metal_device *device, id<MTLBuffer> buffer, metal_error *error)
 {
-    metal_buffer *wrapped = buffer ? calloc(1, sizeof *wrapped) : NULL;
+    metal_buffer *wrapped = calloc(1, sizeof *wrapped);
     if (!wrapped) {
+        set_error(error, @"out of memory for a buffer");
         [buffer release];
         return NULL;
     }
@@ -178,10 +196,11 @@ metal_buffer *metal_buffer_map(metal_device *device, void *address, size_t lengt
                                                               length:length
                                                              options:MTLResourceStorageModeShared
                                                          deallocator:nil];
-        if (!buffer)
-            set_error(error, @"%@ refuses %.1f MiB of mapped memory", [device->gpu name],
-                      (double)length / 1048576);
-        return wrap(device, buffer);
+        if ([buffer length] >= length) return wrap(device, buffer, error);
+        [buffer release]; /* virtual machines give one of no bytes */
+        set_error(error, @"%@ refuses %.1f MiB of mapped memory", [device->gpu name],
+                  (double)length / 1048576);
+        return NULL;
     }
 }
 
@@ -194,16 +213,16 @@ metal_buffer *metal_buffer_copy(metal_device *device, const void *data, size_t l
             buffer = [device->gpu newBufferWithBytes:data
                                               length:length
                                              options:MTLResourceStorageModeShared];
-        if (!buffer)
-            set_error(error, @"no memory on %@ for %.1f MiB of weights", [device->gpu name],
-                      (double)length / 1048576);
-        return wrap(device, buffer);
+        if (buffer) return wrap(device, buffer, error);
+        set_error(error, @"no memory on %@ for %.1f MiB of weights", [device->gpu name],
+                  (double)length / 1048576);
+        return NULL;
     }
 }
 
 void metal_buffer_release(metal_buffer *buffer)
 {
-    if (!buffer) return;
+    if (!buffer || is_forked(NULL)) return;
     @autoreleasepool {
         drop_buffer(buffer->device, &buffer->buffer);
     }

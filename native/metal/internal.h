@@ -63,13 +63,15 @@ struct metal_kv {
     int generation; /* grows with every slab: what was encoded before does not know it */
 };
 
+/* Whether this process is a fork of one that used Metal; then *error says so. error may be NULL. */
+int is_forked(metal_error *error);
+
 /* error may be NULL; `what` names the thing that failed. */
 void set_error(metal_error *error, NSString *format, ...) NS_FORMAT_FUNCTION(2, 3);
 
 /* A new buffer, retained and resident, or nil with *error. */
 id<MTLBuffer> new_buffer(metal_device *device, size_t length, MTLResourceOptions options,
                          const char *what, metal_error *error);
-void make_resident(metal_device *device, id<MTLBuffer> buffer);
 void drop_buffer(metal_device *device, id<MTLBuffer> *buffer); /* releases it, sets nil */
 
 /* The pipeline of a key, built at its first use and kept; not retained for the caller. */

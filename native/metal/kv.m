@@ -28,7 +28,7 @@ metal_kv *metal_kv_create(metal_device *device, int n_layers, int n_kv_heads, in
 
 void metal_kv_destroy(metal_kv *kv)
 {
-    if (!kv) return;
+    if (!kv || is_forked(NULL)) return;
     @autoreleasepool {
         for (int i = 0; i < kv->n_slabs; i++) drop_buffer(kv->device, &kv->slabs[i]);
         drop_buffer(kv->device, &kv->table);
@@ -63,6 +63,7 @@ static int grow_table(metal_kv *kv, metal_error *error)
 
 int metal_kv_grow(metal_kv *kv, int n_pages, metal_error *error)
 {
+    if (is_forked(error)) return -1;
     @autoreleasepool {
         while (kv->n_pages < n_pages) {
             if (kv->n_slabs == kv->room_for_slabs && grow_table(kv, error)) return -1;

@@ -15,9 +15,9 @@ id<MTLLibrary> load_library(id<MTLDevice> gpu, const char *metallib, const char 
 {
     NSError *reason = nil;
     id<MTLLibrary> library = nil;
-    if (metallib) {
-        NSURL *url = [NSURL fileURLWithPath:[NSString stringWithUTF8String:metallib]];
-        library = [gpu newLibraryWithURL:url error:&reason];
+    NSString *path = metallib ? [NSString stringWithUTF8String:metallib] : nil;
+    if (path) {
+        library = [gpu newLibraryWithURL:[NSURL fileURLWithPath:path] error:&reason];
     } else {
         MTLCompileOptions *options = [[[MTLCompileOptions alloc] init] autorelease];
         [options setLanguageVersion:MTLLanguageVersion3_0];
@@ -27,8 +27,8 @@ id<MTLLibrary> load_library(id<MTLDevice> gpu, const char *metallib, const char 
                                       error:&reason];
     }
     if (!library)
-        set_error(error, @"the kernels cannot be loaded from %s: %@",
-                  metallib ? metallib : "their source", [reason localizedDescription]);
+        set_error(error, @"the kernels cannot be loaded from %@: %@",
+                  path ? path : @"their source", [reason localizedDescription]);
     return library;
 }
 

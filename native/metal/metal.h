@@ -3,6 +3,10 @@
  * Plain C: the objects behind these names are Objective-C's. Functions that can fail return NULL or
  * a status other than STEP_OK and say why in *error; none prints, throws or ends the process. One
  * thread at a time.
+ *
+ * In a child made by fork nothing here works: Metal's connections to the system stay behind, and
+ * Objective-C ends a child that goes on using it. Opening a device, growing a pool and steps say so;
+ * what the child destroys is left as it is.
  */
 #ifndef SMELT_METAL_H
 #define SMELT_METAL_H
@@ -50,8 +54,9 @@ typedef struct {
     int64_t offset; /* bytes */
 } metal_place;
 
-/* Copies the tables. The buffers of `places` must outlive the program. NULL: out of memory, a
- * record that no kernel runs, or a kernel that does not build. */
+/* Copies the tables. The buffers of `places`, and the pool of the last step, must outlive the
+ * program, which may have a command buffer that refers to them. Kernels are built when a step first
+ * needs them. NULL: out of memory, or a record that no kernel runs. */
 metal_program *metal_program_create(metal_device *device, const program_tables *tables,
                                     const metal_place *places, metal_error *error);
 void metal_program_destroy(metal_program *program);
@@ -74,8 +79,8 @@ void metal_kv_destroy(metal_kv *kv);
 int metal_kv_grow(metal_kv *kv, int n_pages, metal_error *error); /* 0, or -1: nothing changed */
 int64_t metal_kv_page_bytes(const metal_kv *kv);
 
-/* METAL_FAILED: the GPU reported an error, or memory for this step was refused; *error says which
- * op. Everything else is as before the step. */
+/* METAL_FAILED: the GPU reported an error (*error says at which op), memory for this step was
+ * refused, or a kernel does not build. Everything else is as before the step. */
 enum { METAL_FAILED = 100 };
 
 /* Runs a program on one step and waits for it. k = 0: step->logits receives the logits
@@ -84,8 +89,9 @@ enum { METAL_FAILED = 100 };
 int metal_step(metal_program *program, metal_kv *kv, const step *step, int k, top_entry *top,
                metal_error *error);
 
-/* The same op by op, each in an encoder of its own with time stamps around it: seconds receives the
- * GPU's time of every op [n_ops]. For `smelt bench` and traces; the logits are not copied. */
+/* The same op by op, each in a command buffer of its own, with the GPU's time stamps where it gives
+ * them: seconds receives the GPU's time of every op [n_ops]. For `smelt bench` and traces; the
+ * logits are not copied. */
 int metal_profile(metal_program *program, metal_kv *kv, const step *step, double *seconds,
                   metal_error *error);
 

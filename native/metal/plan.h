@@ -74,6 +74,7 @@ struct metal_program {
     uint32_t top_arguments[2]; /* offsets of argmax's and top_k's top_args */
     size_t norm_bytes;
     int n_vocab;
+    int has_row_a_token;       /* the last value, not only one a wanted logit */
     int heads_and_sizes;       /* floats of a (token, split) in `partial`: n_heads (head_dim + 2) */
     int64_t kv;                /* number of the pool that dispatches with uses_kv are made for */
     int buffers_generation;    /* grows when a buffer that was encoded is replaced */

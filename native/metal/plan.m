@@ -169,13 +169,23 @@ static int plan_top(metal_program *p)
     return 0;
 }
 
+/* The kernels' registers hold heads of MAX_HEAD_DIM dimensions, and go through them by pairs. */
+static int is_head(const op_record *op, metal_error *error)
+{
+    if (op->head_dim <= MAX_HEAD_DIM && op->head_dim % 2 == 0) return 1;
+    set_error(error, @"heads of %d dimensions: the kernels take even numbers up to %d; use "
+                     @"device=\"cpu\"", op->head_dim, MAX_HEAD_DIM);
+    return 0;
+}
+
 int plan_program(metal_program *p, metal_error *error)
 {
-    for (int i = 0; i < p->tables.n_ops; i++)
-        if (plan_op(p, i, &p->tables.ops[i])) {
-            set_error(error, @"op %d of the program cannot be planned: out of memory", i);
-            return -1;
-        }
+    for (int i = 0; i < p->tables.n_ops; i++) {
+        if (!is_head(&p->tables.ops[i], error)) return -1;
+        if (!plan_op(p, i, &p->tables.ops[i])) continue;
+        set_error(error, @"op %d of the program cannot be planned: out of memory", i);
+        return -1;
+    }
     if (!plan_top(p)) return 0;
     set_error(error, @"out of memory for a program");
     return -1;

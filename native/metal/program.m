@@ -56,8 +56,10 @@ static int make_buffers(metal_program *p, metal_error *error)
 metal_program *metal_program_create(metal_device *device, const program_tables *tables,
                                     const metal_place *places, metal_error *error)
 {
+    const op_record *last = tables->n_ops > 0 ? &tables->ops[tables->n_ops - 1] : NULL;
     int bad = program_check(tables);
-    if (bad >= 0) {
+    if (bad < 0 && (!last || last->outputs[0] < 0)) bad = tables->n_ops - 1; /* nothing to give */
+    if (bad >= 0 || !last) {
         set_error(error, @"op %d of the program is damaged", bad);
         return NULL;
     }
@@ -68,7 +70,8 @@ metal_program *metal_program_create(metal_device *device, const program_tables *
     }
     @autoreleasepool {
         p->device = device;
-        p->n_vocab = tables->values[tables->ops[tables->n_ops - 1].outputs[0]].width;
+        p->n_vocab = tables->values[last->outputs[0]].width;
+        p->has_row_a_token = tables->values[last->outputs[0]].rows == ROWS_TOKENS;
         if (copy_tables(p, tables, places))
             set_error(error, @"out of memory for a program");
         else if (!make_buffers(p, error))
@@ -80,7 +83,7 @@ metal_program *metal_program_create(metal_device *device, const program_tables *
 
 void metal_program_destroy(metal_program *p)
 {
-    if (!p) return;
+    if (!p || is_forked(NULL)) return;
     @autoreleasepool {
         [p->ahead release];
         id<MTLBuffer> *const buffers[] = {&p->arguments, &p->arena,  &p->norm, &p->partial,

@@ -134,10 +134,19 @@ static void set_k(metal_program *p, int k)
     ((top_args *)((char *)[p->arguments contents] + p->top_arguments[1]))->k = k;
 }
 
+/* The memory of results has n_logits rows, and the kernels that choose have room for TOP_MAX. */
+static int check_results(const metal_program *p, const step *s, int k)
+{
+    if (p->has_row_a_token && s->n_logits < s->n_tokens) return STEP_BAD_PLACE;
+    return k < 0 || k > TOP_MAX || k > p->n_vocab ? STEP_TOO_LARGE : STEP_OK;
+}
+
 int prepare_step(metal_program *p, const metal_kv *kv, const step *s, int k, step_counts *counts,
                  metal_error *error)
 {
+    if (is_forked(NULL)) return STEP_FORKED;
     int status = step_check(&p->tables, kv->n_pages, s);
+    if (status == STEP_OK) status = check_results(p, s, k);
     if (status != STEP_OK) return status;
     *counts = count_step(s, k, 0);
     if (p->kv != kv->number) plan_for_kv(p, kv);

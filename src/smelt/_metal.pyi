@@ -4,7 +4,6 @@ from typing import TypedDict
 
 page_tokens: int
 top_max: int
-place_bytes: int
 refusals: dict[int, str]
 
 class MetalError(Exception): ...
@@ -32,7 +31,6 @@ class Device:
     def end_capture(self) -> None: ...
 
 class Buffer:
-    address: int
     def __init__(self, device: Device, address: int, length: int, copy: bool) -> None: ...
 
 class Program:
@@ -45,7 +43,7 @@ class Program:
         n_values: int,
         weights: int,
         n_weights: int,
-        places: int,
+        places: list[tuple[Buffer, int]],
         max_tokens: int,
         max_logits: int,
         arena_bytes: int,

@@ -4,8 +4,8 @@ caller keeps alive; shapes and types are checked in backends/metal.py."""
 
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from smelt._program cimport (
-    PAGE_TOKENS, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_TOO_LARGE, op_record, program_tables, step_t,
-    value_record, weight_record,
+    PAGE_TOKENS, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_FORKED, STEP_TOO_LARGE, op_record,
+    program_tables, step_t, value_record, weight_record,
 )
 
 cdef extern from "metal/metal.h" nogil:
@@ -73,6 +73,8 @@ refusals = {
     STEP_BAD_TOKEN: "a token id lies outside the vocabulary",
     STEP_BAD_PLACE: "a position, sequence, page or logit row lies outside its table",
     STEP_TOO_LARGE: "the step has more tokens or logits than its program was planned for",
+    STEP_FORKED: "Metal does not work in a process made by fork: start it by multiprocessing's "
+        "'spawn' and make an Engine in it",
 }
 
 
@@ -148,23 +150,17 @@ cdef class Buffer:
     def __dealloc__(self):
         metal_buffer_release(self.handle)
 
-    @property
-    def address(self):
-        """The handle, as a number for a table of places."""
-        return <uintptr_t>self.handle
-
-
-place_bytes = sizeof(metal_place)
-
 
 cdef class Program:
-    """A recorded Program, copied, with its arena and scratch memory. The buffers of its places must be kept
-    alive beside it."""
+    """A recorded Program, copied, with its arena and scratch memory. places: the Buffer of each weight
+    and where in it, in bytes. Its command buffers do not retain what they refer to: it does."""
     cdef metal_program *handle
     cdef readonly Device device
+    cdef list places
+    cdef PagePool pool  # of the last step
 
     def __cinit__(self, Device device, uintptr_t ops, int n_ops, uintptr_t values, int n_values,
-                  uintptr_t weights, int n_weights, uintptr_t places, int max_tokens,
+                  uintptr_t weights, int n_weights, list places, int max_tokens,
                   int max_logits, int64_t arena_bytes):
         cdef metal_error error
         cdef program_tables tables
@@ -179,8 +175,13 @@ cdef class Program:
         tables.max_logits = max_logits
         tables.arena_bytes = arena_bytes
         self.device = device
-        self.handle = metal_program_create(device.handle, &tables, <const metal_place *>places,
-                                           &error)
+        self.places = places
+        cdef bytearray table = bytearray((len(places) + 1) * sizeof(metal_place))
+        cdef metal_place *place = <metal_place *><char *>table
+        for i, (buffer, offset) in enumerate(places):
+            place[i].buffer = (<Buffer?>buffer).handle
+            place[i].offset = offset
+        self.handle = metal_program_create(device.handle, &tables, place, &error)
         if self.handle is NULL:
             raise said(&error)
 
@@ -254,6 +255,7 @@ def run_step(Program program, PagePool pool, arrays, int k, uintptr_t result):
     cdef int status
     with nogil:
         status = metal_step(handle, kv, &s, k, <top_entry *>result, &error)
+    program.pool = pool  # no sooner: until then the program may have a command buffer of the old one
     if status == METAL_FAILED:
         raise said(&error)
     return status

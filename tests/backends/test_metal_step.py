@@ -9,13 +9,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pytest
 
+from small_engine import in_a_process
 from smelt import Engine
+from smelt.backends import metal
 from smelt.errors import DeviceError
+from smelt.model import Model
 from smelt.plan import plan
 from softmetal_control import RECORD, Software
 from tiny_model import write_tiny_llama
@@ -227,12 +231,18 @@ def test_without_residency_sets_pages_are_named_in_every_step(
         assert count(lines, "use") == count(lines, "encoder") == 1
 
 
-def test_every_op_can_be_timed(software: Software, model: Path) -> None:
+@pytest.mark.parametrize("stamps", [1, 0])
+def test_every_op_can_be_timed(software: Software, model: Path, stamps: int) -> None:
+    """By the GPU's stamps, or where it leaves none by the times of command buffers; the times of
+    all ops add up to less than the call took, which a wrong unit would not."""
     from test_step import step
 
+    software.set_stamps(stamps)
     with engine(model) as e:
         e.generate(IDS, max_tokens=1)
+        started = perf_counter()
         seconds = e._program.profile(e.cache.pool, step(1))
+        assert 0 < seconds.sum() < perf_counter() - started
         assert seconds.shape == (len(e._program.program.ops),)
         assert (seconds > 0).all()
 
@@ -243,8 +253,90 @@ def test_a_capture_holds_the_first_steps(
     path = tmp_path / "steps.gputrace"
     monkeypatch.setenv("SMELT_METAL_CAPTURE", str(path))
     with engine(model) as e:
-        e.generate(IDS, max_tokens=6, **NO_EOG)
-    assert path.exists()
+        e.generate(IDS, max_tokens=2, **NO_EOG)
+        assert path.exists()
     software.set_capture(0)
-    with engine(model) as e, pytest.raises(DeviceError, match="METAL_CAPTURE_ENABLED"):
+    with engine(model) as e, pytest.raises(DeviceError, match="MTL_CAPTURE_ENABLED"):
         e.generate(IDS, max_tokens=1)
+
+
+def test_a_pool_is_not_taken_for_an_earlier_one(software: Software, model: Path) -> None:
+    """They may lie at the same address, have grown as often, and differ in the size of a page."""
+    from test_step import step
+
+    loaded = metal.Device().load(Model(model).program(64, 4))
+    for kv_type in ("f32", "f16", "f32", "f16"):
+        pool = loaded._device.create_pool(Model(model).config, kv_type)
+        pool.grow(1)
+        first = loaded.run(pool, step(1))
+        fresh = loaded._device.load(loaded.program).run(pool, step(1))
+        np.testing.assert_array_equal(first, fresh)
+        del pool
+
+
+def test_memory_goes_after_the_command_buffers_that_refer_to_it(
+    software: Software, model: Path
+) -> None:
+    """A decode step leaves an encoded command buffer behind, without references of its own."""
+    from test_step import step
+
+    loaded = metal.Device().load(Model(model).program(64, 4))
+    pool = loaded._device.create_pool(Model(model).config, "f32")
+    pool.grow(1)
+    loaded.run(pool, step(1))
+    native = loaded._native
+    del loaded, pool
+    gc.collect()
+    del native
+
+
+@pytest.mark.parametrize("k", [385, 1025])
+def test_more_logits_than_there_are_or_than_the_kernel_sorts_are_refused(
+    software: Software, model: Path, k: int
+) -> None:
+    from test_step import step
+
+    device = metal.Device()
+    pool = device.create_pool(Model(model).config, "f32")
+    pool.grow(1)
+    loaded = device.load(Model(model).program(64, 4))
+    assert (loaded.n_vocab, device.most_top) == (384, 1024)
+    with pytest.raises(DeviceError, match="more tokens or logits"):
+        loaded.run_top(pool, step(1), k)
+
+
+def test_heads_that_the_kernels_cannot_hold_are_refused(software: Software, tmp_path: Path) -> None:
+    path = write_tiny_llama(tmp_path / "m.gguf", "f32", n_heads=1, n_kv_heads=1, head_dim=264)
+    with pytest.raises(DeviceError, match="heads of 264 dimensions"):
+        engine(path)
+
+
+FORKED = """
+import os, sys
+from smelt import DeviceError, Engine
+
+engine = Engine(sys.argv[1], device="metal")
+stream = engine.stream([1, 5, 9], 30)
+next(stream)
+child = os.fork()
+if child == 0:
+    told = 0
+    for use in (lambda: engine.generate([1, 5], 3), lambda: engine.generate([1] * 90, 90),
+                lambda: Engine(sys.argv[1], device="metal")):
+        try:
+            use()
+        except DeviceError as error:
+            told += "fork" in str(error)
+    del stream
+    engine.close()
+    del engine
+    os._exit(told)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+next(stream)
+"""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_is_told_to_spawn(model: Path) -> None:
+    Software()
+    assert in_a_process(FORKED, model) == "3\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import assert_same_bits, cpu_device, make_step, metal_device
+from harness import Feed, Runner, assert_same_bits, cpu_device, make_step, metal_device
 
 from small_config import make_config
 from smelt.backends import open_device
@@ -149,3 +149,13 @@ def test_a_pool_without_memory_says_so_and_stays_as_it_was() -> None:
     for _ in range(2):
         with pytest.raises(DeviceError, match="MiB"):
             pool.grow(1)
+
+
+def test_a_program_of_tokens_rows_needs_room_for_all() -> None:
+    """Its last value has a row a token, and the caller's memory one a wanted logit."""
+    feed = Feed()
+    feed.rows("x", np.ones((4, 3), np.float32))
+    runner = Runner(metal_device(), feed.ops, 4)
+    with pytest.raises(DeviceError, match="logit row"):
+        runner(step(3))
+    assert_same_bits(runner(3), np.ones((3, 3), np.float32))

@@ -47,6 +47,9 @@ static soft_memory *new_memory(void *address, size_t length, int is_ours)
         soft_fault(@"%s (%zu bytes) is released while the GPU uses it: its command buffer has "
                    @"unretained references and is not completed",
                    memory->label, memory->length);
+    else if (memory->references > 1) /* by a tape that does not retain it */
+        soft_fault(@"%s (%zu bytes) is released while a command buffer with unretained references "
+                   @"that is not committed refers to it", memory->label, memory->length);
     LOG("buffer_freed", NULL, memory->number, (int64_t)memory->length);
     device->allocated -= memory->length;
     if (deallocator) {

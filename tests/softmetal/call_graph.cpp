@@ -56,8 +56,8 @@ std::string module::place_of(const std::string &function) const
     if (program == std::string::npos)
         return function;
     const std::string file = field(text, program + 1, "file");
-    return field(text, text.find("\n" + file + " = ") + 1, "filename") + ":" + field(text, program + 1, "line") +
-           ": error: '" + field(text, program + 1, "name") + "'";
+    return field(text, text.find("\n" + file + " = ") + 1, "filename") + ":" +
+           field(text, program + 1, "line") + ": error: '" + field(text, program + 1, "name") + "'";
 }
 
 std::vector<std::string> module::recursion() const

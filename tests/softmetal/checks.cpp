@@ -19,7 +19,8 @@ void checker::begin_dispatch(const msl_dispatch &d, u64 start, u64 end)
                               "buffer(" + std::to_string(a.index) + ") '" + a.name + "'"});
     }
     for (int i = 0; i < d.n_resident; i++)
-        ranges.push_back({(u64)d.resident[i].address, (u64)d.resident[i].address + d.resident[i].length,
+        ranges.push_back({(u64)d.resident[i].address,
+                          (u64)d.resident[i].address + d.resident[i].length,
                           "resident memory " + std::to_string(i)});
     code_start = start, code_end = end;
     dispatch++;
@@ -57,7 +58,10 @@ void checker::pass_barrier(u32 thread, u32 flags, bool all)
     of_threadgroup = (u16)(of_threadgroup + (flags >> 1 & 1));
 }
 
-bool checker::is_threadgroup_memory(u64 address) const { return address >= memory_start && address < memory_end; }
+bool checker::is_threadgroup_memory(u64 address) const
+{
+    return address >= memory_start && address < memory_end;
+}
 
 std::string checker::name_of(u64 address, long &offset) const
 {
@@ -65,7 +69,9 @@ std::string checker::name_of(u64 address, long &offset) const
     u64 distance = ~0ul;
     for (const auto *list : {&ranges, &pieces})
         for (const memory_range &r : *list) {
-            const u64 d = address < r.start ? r.start - address : address >= r.end ? address - r.end + 1 : 0;
+            const u64 d = address < r.start  ? r.start - address
+                          : address >= r.end ? address - r.end + 1
+                                             : 0;
             if (d < distance)
                 distance = d, best = &r;
         }
@@ -110,7 +116,8 @@ bool checker::check_written(incident &found)
 /* Whether no barrier orders two accesses, of which one at least is a write. */
 bool checker::conflicts(const stamp &earlier, const stamp &now, bool in_threadgroup) const
 {
-    if (earlier.dispatch < first_of_epoch || !(earlier.mask & now.mask) || (earlier.atomic && now.atomic))
+    if (earlier.dispatch < first_of_epoch || !(earlier.mask & now.mask) ||
+        (earlier.atomic && now.atomic))
         return false;
     if (earlier.dispatch != now.dispatch || earlier.threadgroup != now.threadgroup)
         return !in_threadgroup; /* threadgroup memory is another threadgroup's then */

@@ -20,7 +20,8 @@ struct memory_range {
 
 /* Accesses to a granule of memory that matter still: the last write, and reads since. */
 struct cell {
-    stamp write, read, other_read; /* other_read: of another SIMD group, threadgroup or dispatch than `read` */
+    stamp write, read;
+    stamp other_read; /* of another SIMD group, threadgroup or dispatch than `read` */
 };
 
 class checker {
@@ -38,7 +39,8 @@ class checker {
     /* False: found.kind and what belongs to it say what is wrong with the access. */
     bool access(incident &found);
 
-    /* "buffer(3) 'x' (256 bytes)", for the range that an address is in or nearest to; and how far from its start. */
+    /* "buffer(3) 'x' (256 bytes)", for the range that an address is in or nearest to; and how far
+     * from its start. */
     std::string name_of(u64 address, long &offset) const;
     const std::string &kernel_of(u32 dispatch) const { return names.at(dispatch); }
     bool is_threadgroup_memory(u64 address) const;

@@ -10,7 +10,10 @@ namespace softmetal {
 
 namespace {
 
-bool contains(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string &text, const char *part)
+{
+    return text.find(part) != std::string::npos;
+}
 bool begins(const std::string &text, const char *part) { return text.rfind(part, 0) == 0; }
 
 /* An error with its notes. */
@@ -19,16 +22,18 @@ struct group {
     std::vector<std::string> notes;
 };
 
-/* A copy of a struct from or to another address space: an error in C++, since a copy constructor's reference is
- * to one space; in MSL it is a load or a store. */
+/* A copy of a struct from or to another address space: an error in C++, since a copy constructor's
+ * reference is to one space; in MSL it is a load or a store. */
 bool is_copy(const group &g)
 {
     if (!contains(g.error, "no matching constructor for initialization of") &&
-        !contains(g.error, "no viable overloaded '='") && !contains(g.error, "no viable conversion from"))
+        !contains(g.error, "no viable overloaded '='") &&
+        !contains(g.error, "no viable conversion from"))
         return false;
     const bool packed = contains(g.error, "softmetal_packed_three");
     for (const std::string &note : g.notes) {
-        const bool own = contains(note, "implicit copy") || contains(note, "implicit move") || packed;
+        const bool own =
+            contains(note, "implicit copy") || contains(note, "implicit move") || packed;
         if (own && contains(note, "address space"))
             return true;
     }
@@ -58,7 +63,8 @@ struct tree_place {
     void word(const std::string &w)
     {
         const size_t last = w.rfind(':');
-        if (last == std::string::npos || last == 0 || last + 1 == w.size() || !isdigit((unsigned char)w[last + 1]))
+        if (last == std::string::npos || last == 0 || last + 1 == w.size() ||
+            !isdigit((unsigned char)w[last + 1]))
             return;
         const size_t middle = w.rfind(':', last - 1);
         if (middle == std::string::npos || !isdigit((unsigned char)w[middle + 1]))
@@ -80,7 +86,8 @@ std::vector<std::string> read_diagnostics(const std::string &output, const std::
     tree_place place;
 
     while (std::getline(lines, line)) {
-        const bool tree = begins(line, "|") || begins(line, "`") || begins(line, " ") || begins(line, "TranslationUnitDecl");
+        const bool tree = begins(line, "|") || begins(line, "`") || begins(line, " ") ||
+                          begins(line, "TranslationUnitDecl");
         if (tree) {
             place.read(line);
             if (contains(line, "<AddressSpaceConversion>") && contains(line, "CastExpr") &&
@@ -97,10 +104,12 @@ std::vector<std::string> read_diagnostics(const std::string &output, const std::
         if (is_copy(g) || contains(g.error, "errors emitted"))
             continue;
         std::string text = g.error;
-        if (begins(g.error, prelude.c_str())) /* in a function of MSL: the place that called it is the author's */
+        if (begins(g.error, prelude.c_str())) /* in a function of MSL: the place that called it is
+                                                 the author's */
             for (const std::string &note : g.notes)
                 if (contains(note, "in instantiation of") && !begins(note, prelude.c_str()))
-                    text = note.substr(0, note.find(": note: ")) + g.error.substr(g.error.find(": error: "));
+                    text = note.substr(0, note.find(": note: ")) +
+                           g.error.substr(g.error.find(": error: "));
         found.push_back(text);
     }
     return found;

@@ -18,7 +18,9 @@ std::string check_argument(const msl_argument &a, const msl_dispatch &d)
     const std::string name = std::string(a.kind == MSL_THREADGROUP ? "threadgroup(" : "buffer(") +
                              std::to_string(a.index) + ") '" + a.name + "'";
     if (a.kind == MSL_THREADGROUP)
-        return d.threadgroup_bytes[a.index] ? "" : name + " has no length: setThreadgroupMemoryLength was not called";
+        return d.threadgroup_bytes[a.index]
+                   ? ""
+                   : name + " has no length: setThreadgroupMemoryLength was not called";
     const msl_binding &b = d.buffers[a.index];
     if (!b.address)
         return name + " is not bound";
@@ -45,13 +47,15 @@ std::string check_sizes(const msl_dispatch &d)
 
 } // namespace
 
-int msl_prepare(msl_library *l, const msl_function *function, const msl_constants *constants, msl_fault *fault)
+int msl_prepare(msl_library *l, const msl_function *function, const msl_constants *constants,
+                msl_fault *fault)
 {
     std::string error;
     return l->find(function, constants, error) ? 0 : report(fault, error);
 }
 
-int msl_present(msl_library *l, const msl_function *function, const msl_constants *constants, int argument)
+int msl_present(msl_library *l, const msl_function *function, const msl_constants *constants,
+                int argument)
 {
     std::string error;
     const program *p = l->find(function, constants, error);
@@ -71,7 +75,8 @@ int msl_execute(msl_library *l, const msl_dispatch *d, int n_workers, msl_fault 
             error = check_argument(f.arguments[i], *d);
     const kernel_info &k = l->m.kernels[l->index_of(&f)];
     if (!error.empty())
-        return report(fault, std::string("kernel ") + f.name + " (" + k.file + ":" + std::to_string(k.line) + "): " + error);
+        return report(fault, std::string("kernel ") + f.name + " (" + k.file + ":" +
+                                 std::to_string(k.line) + "): " + error);
     static checker checks; /* over dispatches: these are serialised */
     execution e;
     e.dispatch = d;

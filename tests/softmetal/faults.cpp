@@ -1,7 +1,8 @@
-/* Faults that the processor or the clock find: the thread is taken out of the kernel, the process goes on.
+/* Faults that the processor or the clock find: the thread is taken out of the kernel, the process
+ * goes on.
  *
- * A signal handler may do little, so it changes where the interrupted thread continues: in `leave`, on a stack
- * that is whole, which goes back to the worker as any other fault does.
+ * A signal handler may do little, so it changes where the interrupted thread continues: in `leave`,
+ * on a stack that is whole, which goes back to the worker as any other fault does.
  */
 #include <csignal>
 #include <cstdlib>
@@ -49,7 +50,8 @@ u32 thread_of(const machine *m, u64 fault_address, u64 stack_pointer)
 void divert(ucontext_t *c, worker *w, incident_kind kind, u64 address)
 {
     machine *m = w->m;
-    /* The last thread's stack, unless it is the one in trouble: a fault has no use for what is on it. */
+    /* The last thread's stack, unless it is the one in trouble: a fault has no use for what is on
+     * it. */
     const u64 stack_top = ((u64)m - 256) & ~15ul;
     incident &i = w->what;
 
@@ -86,17 +88,20 @@ u64 place_of(const ucontext_t *c)
 void on_fault(int number, siginfo_t *info, void *context)
 {
     if (running)
-        return divert((ucontext_t *)context, running, incident_kind::memory_fault, (u64)info->si_addr);
+        return divert((ucontext_t *)context, running, incident_kind::memory_fault,
+                      (u64)info->si_addr);
     /* The instruction runs again, into the handler that was there before. */
     sigaction(number, number == SIGSEGV ? &previous_segv : &previous_bus, nullptr);
 }
 
-/* Time is up. Only in a kernel's own code: elsewhere a lock may be held, and the clock will ask again. */
+/* Time is up. Only in a kernel's own code: elsewhere a lock may be held, and the clock will ask
+ * again. */
 void on_clock(int, siginfo_t *, void *context)
 {
     ucontext_t *c = (ucontext_t *)context;
     const u64 at = place_of(c);
-    if (running && at >= running->current->code->start_of_code && at < running->current->code->end_of_code)
+    if (running && at >= running->current->code->start_of_code &&
+        at < running->current->code->end_of_code)
         divert(c, running, incident_kind::timed_out, 0);
 }
 
@@ -123,7 +128,8 @@ struct signal_stack {
         sigaltstack(nullptr, &own);
         if (!(own.ss_flags & SS_DISABLE) && own.ss_size >= SIGNAL_STACK)
             return;
-        memory = mmap(nullptr, SIGNAL_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memory =
+            mmap(nullptr, SIGNAL_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         own = {};
         own.ss_sp = memory;
         own.ss_size = SIGNAL_STACK;

@@ -1,4 +1,5 @@
-/* What went wrong in a threadgroup: noted where it happened, put into words on the host's own stack. */
+/* What went wrong in a threadgroup: noted where it happened, put into words on the host's own
+ * stack. */
 #ifndef SOFTMETAL_INCIDENT_H
 #define SOFTMETAL_INCIDENT_H
 
@@ -50,8 +51,8 @@ struct worker;
 /* The whole sentence: kernel, place in the text, thread, threadgroup, fault. */
 std::string describe(const worker &w, const incident &i);
 
-/* file:line of an instruction of a program, as debug information has it: the innermost place in the kernels'
- * own text. "" if it cannot be told. */
+/* file:line of an instruction of a program, as debug information has it: the innermost place in the
+ * kernels' own text. "" if it cannot be told. */
 std::string place_of_code(u64 code);
 
 } // namespace softmetal

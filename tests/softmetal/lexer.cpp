@@ -111,7 +111,8 @@ size_t skip_brackets(const std::vector<token> &tokens, size_t open)
 
 std::string apply_edits(const std::string &text, const std::vector<edit> &edits)
 {
-    std::multimap<size_t, const edit *> in_order; /* edits of one place stay in the order they were made in */
+    std::multimap<size_t, const edit *>
+        in_order; /* edits of one place stay in the order they were made in */
     for (const edit &e : edits)
         in_order.emplace(e.start, &e);
     std::string result;
@@ -129,7 +130,8 @@ std::string apply_edits(const std::string &text, const std::vector<edit> &edits)
 
 edit blank(const std::string &text, size_t start, size_t end)
 {
-    return {start, end, std::string((size_t)std::count(text.begin() + start, text.begin() + end, '\n'), '\n')};
+    return {start, end,
+            std::string((size_t)std::count(text.begin() + start, text.begin() + end, '\n'), '\n')};
 }
 
 } // namespace softmetal

@@ -17,7 +17,9 @@ char *copy(const std::string &s) { return strdup(s.c_str()); }
 
 msl_constant_type constant_type(const std::string &llvm)
 {
-    return llvm == "i8" || llvm == "i1" ? MSL_BOOL : llvm == "float" || llvm == "half" ? MSL_FLOAT : MSL_INT;
+    return llvm == "i8" || llvm == "i1"        ? MSL_BOOL
+           : llvm == "float" || llvm == "half" ? MSL_FLOAT
+                                               : MSL_INT;
 }
 
 int constant_index(const msl_library *l, const std::string &name)
@@ -33,7 +35,8 @@ void describe_functions(msl_library *l)
     for (const constant_info &c : l->m.constants) {
         const std::vector<long> index = l->m.numbers("softmetal_index_" + c.name);
         l->constants.push_back({index.empty() ? -1 : (int)index[0],
-                                constant_type(l->m.type_of("softmetal_value_" + c.name)), c.name.c_str()});
+                                constant_type(l->m.type_of("softmetal_value_" + c.name)),
+                                c.name.c_str()});
     }
     l->arguments.resize(l->m.kernels.size());
     l->parameters.resize(l->m.kernels.size());
@@ -46,7 +49,9 @@ void describe_functions(msl_library *l)
                 continue;
             msl_argument argument = {};
             argument.index = (int)facts[2 * a + 1];
-            argument.kind = p.source == "threadgroup" ? MSL_THREADGROUP : p.constant_space ? MSL_CONSTANT : MSL_DEVICE;
+            argument.kind = p.source == "threadgroup" ? MSL_THREADGROUP
+                            : p.constant_space        ? MSL_CONSTANT
+                                                      : MSL_DEVICE;
             argument.writable = facts[2 * a] & 1;
             argument.element_bytes = (size_t)facts[2 * a] / 512;
             argument.alignment = (size_t)facts[2 * a] / 2 % 256;
@@ -56,8 +61,8 @@ void describe_functions(msl_library *l)
             l->arguments[k].push_back(argument);
             l->parameters[k].push_back(a);
         }
-        l->functions.push_back({info.name.c_str(), (int)l->arguments[k].size(), l->arguments[k].data(),
-                                facts.empty() ? 1024 : (int)facts.back()});
+        l->functions.push_back({info.name.c_str(), (int)l->arguments[k].size(),
+                                l->arguments[k].data(), facts.empty() ? 1024 : (int)facts.back()});
     }
 }
 
@@ -70,7 +75,8 @@ int compare_object(dl_phdr_info *info, size_t, void *data)
         return 0;
     for (int i = 0; i < info->dlpi_phnum; i++)
         if (info->dlpi_phdr[i].p_type == PT_LOAD)
-            p->end_of_code = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz;
+            p->end_of_code =
+                info->dlpi_addr + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz;
     p->start_of_code = info->dlpi_addr;
     return 1;
 }
@@ -106,7 +112,8 @@ std::string llvm_value(const std::string &type, const msl_constants *values, int
 
 } // namespace
 
-const program *msl_library::find(const msl_function *function, const msl_constants *given, std::string &error)
+const program *msl_library::find(const msl_function *function, const msl_constants *given,
+                                 std::string &error)
 {
     const std::lock_guard<std::mutex> lock(mutex);
     const size_t index = index_of(function);
@@ -114,7 +121,8 @@ const program *msl_library::find(const msl_function *function, const msl_constan
     std::string key = std::to_string(index);
 
     for (const msl_constant &c : constants) {
-        const bool has = given && c.index >= 0 && c.index < MSL_CONSTANTS && given->defined >> c.index & 1;
+        const bool has =
+            given && c.index >= 0 && c.index < MSL_CONSTANTS && given->defined >> c.index & 1;
         const std::string name = c.name, symbol = "softmetal_value_" + name;
         values[symbol] = llvm_value(m.type_of(symbol), has ? given : nullptr, c.index);
         values["softmetal_has_" + name] = has ? "i8 1" : "i8 0";
@@ -124,10 +132,11 @@ const program *msl_library::find(const msl_function *function, const msl_constan
     if (known != programs.end())
         return &known->second;
     for (const msl_constant &c : constants)
-        if (values["softmetal_has_" + std::string(c.name)] == "i8 0" && m.uses(index, std::string("softmetal_value_") + c.name) &&
+        if (values["softmetal_has_" + std::string(c.name)] == "i8 0" &&
+            m.uses(index, std::string("softmetal_value_") + c.name) &&
             !m.uses(index, std::string("softmetal_has_") + c.name)) {
-            error = std::string("kernel ") + function->name + " uses the function constant '" + c.name + "' (index " +
-                    std::to_string(c.index) + "), which has no value";
+            error = std::string("kernel ") + function->name + " uses the function constant '" +
+                    c.name + "' (index " + std::to_string(c.index) + "), which has no value";
             return nullptr;
         }
     std::string path;
@@ -148,7 +157,8 @@ const program *msl_library::find(const msl_function *function, const msl_constan
     return &(programs[key] = p);
 }
 
-msl_library *msl_compile(const char *source, const char *include_dir, enum msl_mode mode, char **error)
+msl_library *msl_compile(const char *source, const char *include_dir, enum msl_mode mode,
+                         char **error)
 {
     std::string library, text;
     if (!compile_source(source, include_dir, mode == MSL_CHECKED, library, text)) {
@@ -158,7 +168,8 @@ msl_library *msl_compile(const char *source, const char *include_dir, enum msl_m
     return open_library(library, error);
 }
 
-int msl_compile_to(const char *source, const char *include_dir, enum msl_mode mode, const char *path, char **error)
+int msl_compile_to(const char *source, const char *include_dir, enum msl_mode mode,
+                   const char *path, char **error)
 {
     std::string library, text;
     if (!compile_source(source, include_dir, mode == MSL_CHECKED, library, text)) {
@@ -192,6 +203,12 @@ void msl_release(msl_library *l)
 }
 
 int msl_function_count(const msl_library *l) { return (int)l->functions.size(); }
-const msl_function *msl_function_at(const msl_library *l, int i) { return &l->functions[(size_t)i]; }
+const msl_function *msl_function_at(const msl_library *l, int i)
+{
+    return &l->functions[(size_t)i];
+}
 int msl_constant_count(const msl_library *l) { return (int)l->constants.size(); }
-const msl_constant *msl_constant_at(const msl_library *l, int i) { return &l->constants[(size_t)i]; }
+const msl_constant *msl_constant_at(const msl_library *l, int i)
+{
+    return &l->constants[(size_t)i];
+}

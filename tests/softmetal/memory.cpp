@@ -14,7 +14,8 @@ size_t page() { return (size_t)sysconf(_SC_PAGESIZE); }
 void *msl_allocate(size_t length)
 {
     const size_t own = round_up(length ? length : 1, page());
-    char *p = (char *)mmap(nullptr, own + 2 * page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p =
+        (char *)mmap(nullptr, own + 2 * page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return nullptr;
     if (mprotect(p + page(), own, PROT_READ | PROT_WRITE) != 0) {

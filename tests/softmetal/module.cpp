@@ -10,7 +10,10 @@ namespace softmetal {
 
 namespace {
 
-bool in_symbol(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.' || c == '$' || c == '-'; }
+bool in_symbol(char c)
+{
+    return isalnum((unsigned char)c) || c == '_' || c == '.' || c == '$' || c == '-';
+}
 
 /* The symbol that begins with the @ at `i`, without it. */
 std::string symbol_at(const std::string &text, size_t i)
@@ -34,7 +37,10 @@ std::vector<std::string> symbols_in(const std::string &text, size_t start, size_
 }
 
 /* Called by code that the sanitizers put in. */
-bool is_callback(const std::string &name) { return name.compare(0, 7, "__asan_") == 0 || name.compare(0, 8, "__ubsan_") == 0; }
+bool is_callback(const std::string &name)
+{
+    return name.compare(0, 7, "__asan_") == 0 || name.compare(0, 8, "__ubsan_") == 0;
+}
 
 const char *or_dash(const std::string &s) { return s.empty() ? "-" : s.c_str(); }
 std::string undash(const std::string &s) { return s == "-" ? "" : s; }
@@ -50,8 +56,8 @@ std::string write_head(const signatures &known, bool checked)
     for (const kernel_info &k : known.kernels) {
         out << "; kernel " << k.name << " " << k.line << " " << or_dash(k.file) << "\n";
         for (const parameter_info &p : k.parameters)
-            out << "; parameter " << or_dash(p.name) << " " << p.source << " " << or_dash(p.condition) << " "
-                << p.constant_space << " " << p.reference << "\n";
+            out << "; parameter " << or_dash(p.name) << " " << p.source << " "
+                << or_dash(p.condition) << " " << p.constant_space << " " << p.reference << "\n";
     }
     return out.str();
 }
@@ -92,7 +98,8 @@ void module::scan()
     while (i < text.size()) {
         size_t end = text.find('\n', i);
         end = end == std::string::npos ? text.size() : end + 1;
-        const bool define = text.compare(i, 7, "define ") == 0, declare = text.compare(i, 8, "declare ") == 0;
+        const bool define = text.compare(i, 7, "define ") == 0,
+                   declare = text.compare(i, 8, "declare ") == 0;
         if (define)
             end = text.find("\n}\n", i) + 3;
         if (define || declare || text[i] == '@') {
@@ -162,7 +169,8 @@ bool module::uses(size_t kernel, const std::string &symbol) const
     return reachable({"softmetal_entry_" + std::to_string(kernel)}).count(symbol) > 0;
 }
 
-/* Adds the metadata that the text refers to: parsing all of it would take longer than the kernel does. */
+/* Adds the metadata that the text refers to: parsing all of it would take longer than the kernel
+ * does. */
 void module::keep_metadata(std::string &out) const
 {
     std::vector<bool> kept(metadata.size());
@@ -177,14 +185,17 @@ void module::keep_metadata(std::string &out) const
     }
 }
 
-std::string module::specialise(size_t kernel, const std::map<std::string, std::string> &values) const
+std::string module::specialise(size_t kernel,
+                               const std::map<std::string, std::string> &values) const
 {
     const std::string entry = "softmetal_entry_" + std::to_string(kernel);
-    const std::set<std::string> exported = {entry, "softmetal_start", "softmetal_present_" + std::to_string(kernel)};
+    const std::set<std::string> exported = {entry, "softmetal_start",
+                                            "softmetal_present_" + std::to_string(kernel)};
     std::vector<std::string> roots(exported.begin(), exported.end());
 
     roots.push_back("llvm.global_ctors");
-    for (const auto &[name, e] : entities) /* calls of these are put in later, by the sanitizer's pass */
+    for (const auto &[name, e] :
+         entities) /* calls of these are put in later, by the sanitizer's pass */
         if (is_callback(name))
             roots.push_back(name);
     const std::set<std::string> needed = reachable(roots);
@@ -195,7 +206,8 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
     std::string out;
     for (const auto &[start, end] : rest)
         out.append(text, start, end - start);
-    std::map<size_t, std::string> ordered; /* by place: the numbers of nameless globals have to grow */
+    std::map<size_t, std::string>
+        ordered; /* by place: the numbers of nameless globals have to grow */
     for (const std::string &name : kept)
         ordered[entities.at(name).start] = name;
     for (const auto &[start, name] : ordered) {
@@ -207,8 +219,10 @@ std::string module::specialise(size_t kernel, const std::map<std::string, std::s
         }
         std::string part = text.substr(e.start, e.end - e.start);
         if (e.function && !exported.count(name) && !is_callback(name)) {
-            for (const char *linkage : {"define weak_odr ", "define linkonce_odr ", "define dso_local ", "define hidden "})
-                if (part.compare(0, strlen(linkage), linkage) == 0 && part.find(" comdat ") > part.find('\n')) {
+            for (const char *linkage : {"define weak_odr ", "define linkonce_odr ",
+                                        "define dso_local ", "define hidden "})
+                if (part.compare(0, strlen(linkage), linkage) == 0 &&
+                    part.find(" comdat ") > part.find('\n')) {
                     part.replace(0, strlen(linkage), "define internal ");
                     for (const char *extra : {"dso_local ", "hidden "})
                         if (part.compare(16, strlen(extra), extra) == 0)

@@ -1,6 +1,7 @@
 /* A library: the LLVM text of a whole MSL file, from which one kernel at a time is taken.
  *
- * The file begins with comments that say what the text declares (write_head), so it is LLVM text still.
+ * The file begins with comments that say what the text declares (write_head), so it is LLVM text
+ * still.
  */
 #ifndef SOFTMETAL_MODULE_H
 #define SOFTMETAL_MODULE_H
@@ -27,8 +28,9 @@ struct module {
     /* Numbers of `@name = ... constant [N x i64] [i64 1, ...]` or of one i64. */
     std::vector<long> numbers(const std::string &name) const;
 
-    /* The text of one kernel with all it needs; function constants get these values (LLVM constants),
-     * by name without the prefix. Other kernels and what only they need are left out. */
+    /* The text of one kernel with all it needs; function constants get these values (LLVM
+     * constants), by name without the prefix. Other kernels and what only they need are left out.
+     */
     std::string specialise(size_t kernel, const std::map<std::string, std::string> &values) const;
 
     /* Whether a kernel's own code refers to a symbol, directly or through what it calls. */
@@ -48,7 +50,8 @@ struct module {
     };
     std::string text;
     std::map<std::string, entity> entities; /* functions, declarations and globals */
-    std::vector<std::pair<size_t, size_t>> metadata; /* lines of !0, !1, ...: debug information, mostly */
+    std::vector<std::pair<size_t, size_t>>
+        metadata; /* lines of !0, !1, ...: debug information, mostly */
     std::vector<std::pair<size_t, size_t>> rest;     /* everything else */
 
     void scan();

@@ -1,6 +1,6 @@
-/* "pointer type must have explicit address space qualifier": clang's C++ knows no such rule, so it is
- * checked on the words. A * or & after a type makes a pointer or reference; after anything else it
- * is an operator. */
+/* "pointer type must have explicit address space qualifier": clang's C++ knows no such rule, so it
+ * is checked on the words. A * or & after a type makes a pointer or reference; after anything else
+ * it is an operator. */
 #include <set>
 
 #include "strict.h"
@@ -10,22 +10,54 @@ namespace softmetal {
 namespace {
 
 const std::set<std::string> SPACES = {"device", "constant", "threadgroup", "thread"};
-const std::set<std::string> SPECIFIERS = {"const", "volatile", "constexpr", "static", "inline", "typename", "unsigned",
-                                          "signed", "struct", "extern", "mutable"};
+const std::set<std::string> SPECIFIERS = {"const",  "volatile", "constexpr", "static",
+                                          "inline", "typename", "unsigned",  "signed",
+                                          "struct", "extern",   "mutable"};
 
 /* Names of types: MSL's own, and those that the text declares. */
 std::set<std::string> type_names(const source &s)
 {
-    std::set<std::string> names = {"void", "bool", "char", "uchar", "short", "ushort", "int", "uint", "long", "ulong",
-                                   "float", "half", "size_t", "ptrdiff_t", "auto", "unsigned", "signed", "atomic_int",
-                                   "atomic_uint", "atomic_float", "atomic_bool", "atomic_ulong", "simdgroup_float8x8",
-                                   "simdgroup_half8x8", "int8_t", "uint8_t", "int16_t", "uint16_t", "int32_t",
-                                   "uint32_t", "int64_t", "uint64_t", "uintptr_t", "intptr_t"};
-    for (const char *element : {"bool", "char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "float", "half"})
+    std::set<std::string> names = {"void",
+                                   "bool",
+                                   "char",
+                                   "uchar",
+                                   "short",
+                                   "ushort",
+                                   "int",
+                                   "uint",
+                                   "long",
+                                   "ulong",
+                                   "float",
+                                   "half",
+                                   "size_t",
+                                   "ptrdiff_t",
+                                   "auto",
+                                   "unsigned",
+                                   "signed",
+                                   "atomic_int",
+                                   "atomic_uint",
+                                   "atomic_float",
+                                   "atomic_bool",
+                                   "atomic_ulong",
+                                   "simdgroup_float8x8",
+                                   "simdgroup_half8x8",
+                                   "int8_t",
+                                   "uint8_t",
+                                   "int16_t",
+                                   "uint16_t",
+                                   "int32_t",
+                                   "uint32_t",
+                                   "int64_t",
+                                   "uint64_t",
+                                   "uintptr_t",
+                                   "intptr_t"};
+    for (const char *element : {"bool", "char", "uchar", "short", "ushort", "int", "uint", "long",
+                                "ulong", "float", "half"})
         for (const char *width : {"2", "3", "4"})
             names.insert({std::string(element) + width, std::string("packed_") + element + width});
     for (size_t i = 0; i + 2 < s.tokens.size(); i++) {
-        if ((s.is(i, "struct") || s.is(i, "class") || s.is(i, "union") || s.is(i, "enum") || s.is(i, "typename")) &&
+        if ((s.is(i, "struct") || s.is(i, "class") || s.is(i, "union") || s.is(i, "enum") ||
+             s.is(i, "typename")) &&
             s.is_word(i + 1) && !s.is(i + 2, "::"))
             names.insert(s.tokens[i + 1].text);
         if (s.is(i, "using") && s.is(i + 2, "="))
@@ -76,7 +108,8 @@ class checker {
     source &s;
     const std::set<std::string> types;
 
-    /* Looks back from the * or & at i over one declarator's or type's words. named: an address space is there. */
+    /* Looks back from the * or & at i over one declarator's or type's words. named: an address
+     * space is there. */
     bool follows_type(size_t i, bool &named) const
     {
         size_t k = i - 1;
@@ -90,8 +123,9 @@ class checker {
             return false; /* && is an operator, or a reference that the first & stands for */
         if (s.is(k, ">")) {
             k = before_arguments(s, k);
-            if (!s.is_word(k) || (!types.count(s.tokens[k].text) && s.tokens[k].text != "vec" &&
-                                  s.tokens[k].text != "simdgroup_matrix" && s.tokens[k].text != "atomic"))
+            if (!s.is_word(k) ||
+                (!types.count(s.tokens[k].text) && s.tokens[k].text != "vec" &&
+                 s.tokens[k].text != "simdgroup_matrix" && s.tokens[k].text != "atomic"))
                 return false;
         } else if (!s.is_word(k) || !types.count(s.tokens[k].text)) {
             if (!s.is_word(k) || k < 3 || !s.is(k - 1, "::") || !begins_with_typename(k))
@@ -103,7 +137,8 @@ class checker {
                 named = true;
             else if (s.is(k, ">"))
                 k = before_arguments(s, k) + 1;
-            else if (!SPECIFIERS.count(t) && t != "::" && !(s.is_word(k) && s.is(k + 1, "::")) && !types.count(t))
+            else if (!SPECIFIERS.count(t) && t != "::" && !(s.is_word(k) && s.is(k + 1, "::")) &&
+                     !types.count(t))
                 break;
         }
         return true;

@@ -31,7 +31,8 @@ void make_directories(const std::string &path)
 
 std::string find_directory()
 {
-    const char *own = getenv("SOFTMETAL_CACHE"), *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *own = getenv("SOFTMETAL_CACHE"), *caches = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
     std::string path;
     if (own && *own)
         path = own;
@@ -69,17 +70,20 @@ std::string find_compiler()
     }
     const std::string file = find_program("clang++");
     std::string version;
-    if (!file.empty() && run_program({file, "-dumpversion"}, version) == 0 && atoi(version.c_str()) >= OLDEST_COMPILER)
+    if (!file.empty() && run_program({file, "-dumpversion"}, version) == 0 &&
+        atoi(version.c_str()) >= OLDEST_COMPILER)
         return file;
     return "";
 }
 
-/* Whether what is compiled may depend on a file of this name: C++ text, or a header without a suffix. */
+/* Whether what is compiled may depend on a file of this name: C++ text, or a header without a
+ * suffix. */
 bool matters(const std::string &name)
 {
     const size_t dot = name.rfind('.');
     const std::string suffix = dot == std::string::npos ? "" : name.substr(dot);
-    return name[0] != '.' && (suffix.empty() || suffix == ".cpp" || suffix == ".h" || suffix == ".def" || suffix == ".list");
+    return name[0] != '.' && (suffix.empty() || suffix == ".cpp" || suffix == ".h" ||
+                              suffix == ".def" || suffix == ".list");
 }
 
 std::string directory_content(const std::string &path)
@@ -103,7 +107,8 @@ std::string directory_content(const std::string &path)
 
 } // namespace
 
-int run_program(const std::vector<std::string> &arguments, std::string &output, const std::string &input)
+int run_program(const std::vector<std::string> &arguments, std::string &output,
+                const std::string &input)
 {
     std::vector<char *> argv;
     for (const std::string &a : arguments)
@@ -115,7 +120,8 @@ int run_program(const std::vector<std::string> &arguments, std::string &output, 
         return -1;
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, input.empty() ? "/dev/null" : input.c_str(), O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 0, input.empty() ? "/dev/null" : input.c_str(),
+                                     O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
     pid_t pid;
@@ -163,7 +169,8 @@ void prune_cache()
     while (const dirent *entry = d ? readdir(d) : nullptr) {
         const std::string path = cache_directory() + "/" + entry->d_name;
         struct stat s;
-        if (stat(path.c_str(), &s) == 0 && S_ISREG(s.st_mode) && s.st_atime < oldest && s.st_mtime < oldest)
+        if (stat(path.c_str(), &s) == 0 && S_ISREG(s.st_mode) && s.st_atime < oldest &&
+            s.st_mtime < oldest)
             unlink(path.c_str());
     }
     if (d)
@@ -207,7 +214,8 @@ const std::string &cache_directory()
 std::string fresh_name(const std::string &suffix)
 {
     static std::atomic<int> count;
-    return cache_directory() + "/" + std::to_string(getpid()) + "-" + std::to_string(count++) + suffix;
+    return cache_directory() + "/" + std::to_string(getpid()) + "-" + std::to_string(count++) +
+           suffix;
 }
 
 const std::string &compiler()

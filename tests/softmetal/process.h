@@ -7,9 +7,10 @@
 
 namespace softmetal {
 
-/* Runs a program; its input is the file `input` ("": nothing), its output and error output go to `output`.
- * Returns its exit status, or -1. */
-int run_program(const std::vector<std::string> &arguments, std::string &output, const std::string &input = "");
+/* Runs a program; its input is the file `input` ("": nothing), its output and error output go to
+ * `output`. Returns its exit status, or -1. */
+int run_program(const std::vector<std::string> &arguments, std::string &output,
+                const std::string &input = "");
 
 bool read_file(const std::string &path, std::string &content);
 /* Writes beside the target and renames, so that readers see the whole file or none. */
@@ -25,11 +26,14 @@ void prune_cache();
 /* A name in the cache directory that no other process uses. */
 std::string fresh_name(const std::string &suffix);
 
-/* The compiler: $SOFTMETAL_CLANG, or the oldest clang++ on the path that is new enough; "" if none. */
+/* The compiler: $SOFTMETAL_CLANG, or the oldest clang++ on the path that is new enough; "" if none.
+ */
 const std::string &compiler();
-/* What a result depends on besides its text: compiler, processor, prelude, and this program's own sources. */
+/* What a result depends on besides its text: compiler, processor, prelude, and this program's own
+ * sources. */
 const std::string &environment();
-/* Where prelude.h lies: beside the source of this program, which was compiled by its absolute path. */
+/* Where prelude.h lies: beside the source of this program, which was compiled by its absolute path.
+ */
 const std::string &prelude_directory();
 
 } // namespace softmetal

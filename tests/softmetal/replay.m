@@ -122,7 +122,7 @@ static void run_copy(replay *r, const command *c)
 
 static void sample(void *counters, size_t index)
 {
-    if (counters) ((SoftCounters *)counters)->stamps[index] = soft_ticks();
+    if (counters) ((SoftCounters *)counters)->stamps[index] = soft_set.stamps ? soft_ticks() : 0;
 }
 
 static void run_command(replay *r, const command *c)

@@ -8,7 +8,7 @@
 
 typedef struct {
     enum softmetal_action action;
-    int present, apple_family, metal3, residency_sets, samples_dispatches, captures;
+    int present, apple_family, metal3, residency_sets, samples_dispatches, stamps, captures;
     uint64_t buffer_length, working_set, memory;
     int checked, workers, kernels, poison;
     uint64_t seed;

@@ -33,6 +33,7 @@ __attribute__((constructor)) static void set_defaults(void)
                                                             : SOFTMETAL_ABORT;
     soft_set.present = soft_set.metal3 = soft_set.residency_sets = 1;
     soft_set.captures = soft_set.poison = 1;
+    soft_set.stamps = 1;
     soft_set.apple_family = 8;
     soft_set.buffer_length = (uint64_t)9 << 30; /* as an M2 with 16 GiB */
     soft_set.working_set = (uint64_t)11 << 30;
@@ -65,6 +66,7 @@ void softmetal_set_apple_family(int family) { soft_set.apple_family = family; }
 void softmetal_set_metal3(int supported) { soft_set.metal3 = supported; }
 void softmetal_set_residency_sets(int supported) { soft_set.residency_sets = supported; }
 void softmetal_set_sampling(int at_dispatches) { soft_set.samples_dispatches = at_dispatches; }
+void softmetal_set_stamps(int written) { soft_set.stamps = written; }
 void softmetal_set_capture(int enabled) { soft_set.captures = enabled; }
 void softmetal_limit_buffer_length(uint64_t bytes) { soft_set.buffer_length = bytes; }
 void softmetal_limit_working_set(uint64_t bytes) { soft_set.working_set = bytes; }

@@ -33,8 +33,8 @@ class reader {
         result.edits.push_back(blank(s.text, s.tokens[first].start, s.tokens[last - 1].end));
     }
 
-    /* constant int N [[function_constant(0)]]; becomes an external variable, to which the specialiser
-     * gives a value. */
+    /* constant int N [[function_constant(0)]]; becomes an external variable, to which the
+     * specialiser gives a value. */
     void constant(const declaration &d)
     {
         size_t i = d.start;
@@ -46,17 +46,20 @@ class reader {
         const size_t after = s.attributes(i, list);
         const std::string name = s.tokens[i - 1].text, type = s.span(d.start + 1, i - 1);
         if (!s.is(d.start, "constant"))
-            return s.refuse(i, "the function constant '" + name + "' has to be declared `constant`, at program scope");
+            return s.refuse(i, "the function constant '" + name +
+                                   "' has to be declared `constant`, at program scope");
         if (!s.is(after, ";"))
             return s.refuse(i, "the function constant '" + name + "' must not be initialized");
-        static const std::set<std::string> types = {"bool",  "char", "uchar", "short", "ushort",   "int",     "uint",
-                                                    "float", "half", "int8_t", "uint8_t", "int16_t", "uint16_t",
-                                                    "int32_t", "uint32_t"};
+        static const std::set<std::string> types = {
+            "bool", "char",   "uchar",   "short",   "ushort",   "int",     "uint",    "float",
+            "half", "int8_t", "uint8_t", "int16_t", "uint16_t", "int32_t", "uint32_t"};
         if (!types.count(type))
-            return s.refuse(i, "the function constant '" + name + "' is of type '" + type + "': a scalar is expected");
+            return s.refuse(i, "the function constant '" + name + "' is of type '" + type +
+                                   "': a scalar is expected");
         result.constants.push_back({list[0].argument, type, name});
         result.edits.push_back({s.tokens[d.start].start, s.tokens[d.stop - 1].end,
-                                "extern constant " + type + " " + name + " __asm__(\"softmetal_value_" + name +
+                                "extern constant " + type + " " + name +
+                                    " __asm__(\"softmetal_value_" + name +
                                     "\"); extern \"C\" const bool softmetal_has_" + name + ";"});
     }
 
@@ -158,7 +161,8 @@ class reader {
         }
     }
 
-    void attributes_of(parameter_info &p, const std::vector<attribute> &list, size_t at, const kernel_info &k)
+    void attributes_of(parameter_info &p, const std::vector<attribute> &list, size_t at,
+                       const kernel_info &k)
     {
         for (const attribute &a : list) {
             if (a.name == "function_constant") {

@@ -33,7 +33,8 @@ SOFTMETAL_API void softmetal_set_apple_family(int family);    /* default 8; 0: n
 SOFTMETAL_API void softmetal_set_metal3(int supported);       /* 0: macOS 12 */
 SOFTMETAL_API void softmetal_set_residency_sets(int supported);   /* 0: before macOS 15 */
 SOFTMETAL_API void softmetal_set_sampling(int at_dispatches); /* 1: unlike Apple's own GPUs */
-SOFTMETAL_API void softmetal_set_capture(int enabled); /* 0: METAL_CAPTURE_ENABLED is not set */
+SOFTMETAL_API void softmetal_set_stamps(int written); /* 0: they stay 0, as on some Macs of macOS 26 */
+SOFTMETAL_API void softmetal_set_capture(int enabled); /* 0: MTL_CAPTURE_ENABLED is not set */
 SOFTMETAL_API void softmetal_limit_buffer_length(uint64_t bytes);
 SOFTMETAL_API void softmetal_limit_working_set(uint64_t bytes); /* what is recommended, not a limit */
 SOFTMETAL_API void softmetal_limit_memory(uint64_t bytes); /* of all buffers; beyond it there is none */

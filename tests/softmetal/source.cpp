@@ -2,7 +2,8 @@
 
 namespace softmetal {
 
-source::source(const std::string &text) : text(text), tokens(tokenize(text)), scope_of(tokens.size(), 0)
+source::source(const std::string &text)
+    : text(text), tokens(tokenize(text)), scope_of(tokens.size(), 0)
 {
     scopes.push_back({scope_kind::namespace_, 0, 0, tokens.size() - 1, -1});
     read_scope(0);
@@ -10,7 +11,9 @@ source::source(const std::string &text) : text(text), tokens(tokenize(text)), sc
 
 std::string source::span(size_t first, size_t last) const
 {
-    return last > first ? text.substr(tokens[first].start, tokens[last - 1].end - tokens[first].start) : "";
+    return last > first
+               ? text.substr(tokens[first].start, tokens[last - 1].end - tokens[first].start)
+               : "";
 }
 
 void source::refuse(size_t at, const std::string &what)
@@ -62,7 +65,8 @@ scope_kind source::kind_of(size_t head, size_t open, scope_kind parent) const
     const bool parens = says(head, open, "(");
     if (says(head, open, "enum"))
         return scope_kind::enumeration;
-    if (!parens && (says(head, open, "struct") || says(head, open, "class") || says(head, open, "union")))
+    if (!parens &&
+        (says(head, open, "struct") || says(head, open, "class") || says(head, open, "union")))
         return scope_kind::record;
     if (parent == scope_kind::function || parent == scope_kind::block)
         return scope_kind::block;
@@ -94,13 +98,15 @@ void source::read_statement(int self, size_t &i, size_t close)
             const scope_kind kind = kind_of(start, i, own);
             const size_t end = skip_brackets(tokens, i);
             const int inner = (int)scopes.size();
-            scopes.push_back({kind, start, i, end - 1, self, kernel && kind == scope_kind::function});
+            scopes.push_back(
+                {kind, start, i, end - 1, self, kernel && kind == scope_kind::function});
             read_scope(inner);
             i = end - 1;
             scope_of[i] = self;
             if (kind == scope_kind::function)
                 body = inner;
-            if (kind == scope_kind::function || kind == scope_kind::block || kind == scope_kind::namespace_) {
+            if (kind == scope_kind::function || kind == scope_kind::block ||
+                kind == scope_kind::namespace_) {
                 if (is(end, ",") || is(end, "{"))
                     continue; /* an initializer of a constructor */
                 break;
@@ -116,7 +122,8 @@ void source::read_statement(int self, size_t &i, size_t close)
 void source::read_scope(int self)
 {
     const size_t open = scopes[(size_t)self].open, close = scopes[(size_t)self].close;
-    if (scopes[(size_t)self].kind == scope_kind::initializer || scopes[(size_t)self].kind == scope_kind::enumeration) {
+    if (scopes[(size_t)self].kind == scope_kind::initializer ||
+        scopes[(size_t)self].kind == scope_kind::enumeration) {
         for (size_t i = open; i < close; i++)
             scope_of[i] = self;
         return;
@@ -135,8 +142,9 @@ bool source::is_variable(const declaration &d) const
     size_t i = d.start, end = d.stop;
     while (is_attribute(i))
         i = skip_brackets(tokens, i);
-    for (const char *other : {"using", "typedef", "namespace", "static_assert", "template", "friend", "public", "private",
-                              "protected", "struct", "class", "union", "enum", "extern", "kernel"})
+    for (const char *other :
+         {"using", "typedef", "namespace", "static_assert", "template", "friend", "public",
+          "private", "protected", "struct", "class", "union", "enum", "extern", "kernel"})
         if (is(i, other))
             return false;
     if (d.body >= 0 || end < d.start + 2)

@@ -28,7 +28,8 @@ const std::map<std::string, std::string> REFUSED = {
     {"bfloat", "'bfloat' is of MSL 3.1, these kernels are MSL 3.0"},
 };
 
-/* [ that begins an expression: a lambda. After `auto` it is a structured binding, which clang refuses. */
+/* [ that begins an expression: a lambda. After `auto` it is a structured binding, which clang
+ * refuses. */
 bool begins_lambda(const source &s, size_t i)
 {
     if (!s.is(i, "[") || s.is_attribute(i) || (i > 0 && s.is(i - 1, "[")))
@@ -40,8 +41,8 @@ bool begins_lambda(const source &s, size_t i)
         return before.text == "return";
     if (before.kind != token_kind::punctuation)
         return false;
-    return before.text != ")" && before.text != "]" && before.text != "}" && before.text != ">" && before.text != "&" &&
-           before.text != "*";
+    return before.text != ")" && before.text != "]" && before.text != "}" && before.text != ">" &&
+           before.text != "&" && before.text != "*";
 }
 
 bool in_function(const source &s, size_t i) { return s.function_of(i) >= 0; }
@@ -69,7 +70,9 @@ void check_threadgroup_variable(source &s, size_t i)
     if (!s.scopes[(size_t)function].kernel)
         s.refuse(i, "a threadgroup variable outside of a kernel: pass a pointer to the kernel's");
     else if (s.scope_of[i] != function)
-        s.refuse(i, "a threadgroup variable in an inner block: declare it where the kernel's body begins");
+        s.refuse(
+            i,
+            "a threadgroup variable in an inner block: declare it where the kernel's body begins");
     for (size_t k = i; !s.is(k, ";"); k++)
         if (s.is(k, "="))
             return s.refuse(i, "a threadgroup variable cannot be initialized");
@@ -102,7 +105,8 @@ void check_words(source &s)
         if (begins_lambda(s, i))
             s.refuse(i, "MSL 3.0 has no lambda expressions");
         if (t.kind == token_kind::number && t.text.compare(0, 2, "0x") &&
-            t.text.find_first_of(".eE") != std::string::npos && (t.text.back() == 'l' || t.text.back() == 'L'))
+            t.text.find_first_of(".eE") != std::string::npos &&
+            (t.text.back() == 'l' || t.text.back() == 'L'))
             s.refuse(i, "MSL has no 'long double': " + t.text);
         if (t.kind != token_kind::identifier)
             continue;
@@ -135,7 +139,8 @@ void check_declarations(source &s)
         if (!s.is_variable(d) || (record && !mentions(s, d.start, d.stop, "static")))
             continue;
         if (mentions(s, d.start, d.stop, "threadgroup"))
-            s.refuse(d.start, "a threadgroup variable outside of a kernel: declare it in the kernel's body");
+            s.refuse(d.start,
+                     "a threadgroup variable outside of a kernel: declare it in the kernel's body");
         else if (!mentions(s, d.start, d.stop, "constant"))
             s.refuse(d.start, record ? "a static member has to be `constant`"
                                      : "a variable at program scope has to be `constant`");

@@ -29,7 +29,8 @@ void misaligned(machine *m, u32 thread, u64 address, u32 line, const char *file)
     give_up(m, i);
 }
 
-void *static_variable(machine *m, u32 thread, u32 id, u64 bytes, u64 alignment, u32 line, const char *file)
+void *static_variable(machine *m, u32 thread, u32 id, u64 bytes, u64 alignment, u32 line,
+                      const char *file)
 {
     worker *w = owner(m);
     if (id < STATIC_VARIABLES)
@@ -60,7 +61,8 @@ void passed_barrier(machine *m, u32 thread, u32 flags, bool all)
 /* Memory for a region, aligned to its size; the lowest page of every stack is a guard. */
 machine *map_region()
 {
-    u8 *p = (u8 *)mmap(nullptr, 2 * REGION_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    u8 *p = (u8 *)mmap(nullptr, 2 * REGION_BYTES, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return nullptr;
     u8 *start = (u8 *)(((u64)p + REGION_BYTES - 1) & ~(REGION_BYTES - 1));
@@ -70,7 +72,8 @@ machine *map_region()
         munmap(p, (u64)(start - p));
     munmap(start + REGION_BYTES, (u64)(p + REGION_BYTES - start));
     for (u64 i = 0; i < MAX_THREADS; i++)
-        if (mprotect(start + i * STACK_BYTES + page, STACK_BYTES - page, PROT_READ | PROT_WRITE) != 0)
+        if (mprotect(start + i * STACK_BYTES + page, STACK_BYTES - page, PROT_READ | PROT_WRITE) !=
+            0)
             return nullptr;
     const u64 size = (sizeof(machine) + page - 1) / page * page;
     if (mprotect(start + STACKS_BYTES, size, PROT_READ | PROT_WRITE) != 0)
@@ -167,8 +170,8 @@ void worker::run_threadgroup(execution &e, u32 index)
     threadgroup_end = threadgroup_bytes = 0;
     for (u64 i = 0; i < BINDINGS; i++)
         if (d.threadgroup_bytes[i])
-            m->threadgroup_memory[i] =
-                take_threadgroup_memory(d.threadgroup_bytes[i], 16, "threadgroup(" + std::to_string(i) + ")");
+            m->threadgroup_memory[i] = take_threadgroup_memory(
+                d.threadgroup_bytes[i], 16, "threadgroup(" + std::to_string(i) + ")");
     memset(m->statics, 0, sizeof m->statics);
     m->groups_ended = m->groups_at_barrier = 0;
     for (u32 g = 0; g < m->n_groups; g++) {

@@ -46,7 +46,8 @@ struct worker {
     /* Runs threadgroups of an execution until none is left. */
     void run(execution &e);
 
-    /* A piece of threadgroup memory, filled so that a read before a write gives NaN. NULL: the limit. */
+    /* A piece of threadgroup memory, filled so that a read before a write gives NaN. NULL: the
+     * limit. */
     u8 *take_threadgroup_memory(u64 bytes, u64 alignment, const std::string &name);
 
   private:
@@ -57,7 +58,8 @@ struct worker {
 /* Leaves the threadgroup: to be called on a thread's stack. */
 [[noreturn]] void give_up(machine *m, const incident &what);
 
-/* Hands an execution to n workers, the calling thread being one of them; returns when all is done. */
+/* Hands an execution to n workers, the calling thread being one of them; returns when all is done.
+ */
 void run_on_workers(execution &e, int n);
 
 /* How long a dispatch may take: $SOFTMETAL_TIMEOUT seconds, or 120. */

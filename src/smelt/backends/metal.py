@@ -6,7 +6,8 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from importlib.util import find_spec
 from mmap import PAGESIZE
@@ -212,12 +213,8 @@ class LoadedProgram:
         self._steps = 0
 
     def _create(self, flat: Tables) -> _metal.Program:
-        import numpy as np
-
         from .. import _metal
 
-        places = np.array([(b.address, offset) for b, offset in self._places], np.uint64)
-        assert places.nbytes == _metal.place_bytes * len(flat.weights)
         return _metal.Program(
             self._device.native,
             flat.ops.ctypes.data,
@@ -226,7 +223,7 @@ class LoadedProgram:
             len(flat.values),
             flat.weights.ctypes.data,
             len(flat.weights),
-            places.ctypes.data,
+            self._places,
             self.program.max_tokens,
             self.program.max_logits,
             self.program.arena_bytes,
@@ -254,10 +251,10 @@ class LoadedProgram:
 
         self._device.check_cancelled()
         arrays = _arrays(step)
-        self._capture()
-        status = _native(
-            lambda: _metal.run_step(self._native, pool.native, arrays, k, result.ctypes.data)
-        )
+        with self._captured():
+            status = _native(
+                lambda: _metal.run_step(self._native, pool.native, arrays, k, result.ctypes.data)
+            )
         if status:
             raise DeviceError(_metal.refusals[status])
         self._device.check_cancelled()
@@ -281,18 +278,25 @@ class LoadedProgram:
         """What the last step was: dispatches, barriers, and seconds of the host and of the GPU."""
         return self._native.statistics()
 
-    def _capture(self) -> None:
-        """Begins or ends what SMELT_METAL_CAPTURE asks for."""
+    @contextmanager
+    def _captured(self) -> Iterator[None]:
+        """A step, of which the first CAPTURED_STEPS go where SMELT_METAL_CAPTURE says."""
         device = self._device
         if not device.capture_path:
+            yield
             return
         if self._steps == 0:
             _native(lambda: device.native.begin_capture(device.capture_path))
-        elif self._steps == CAPTURED_STEPS:
-            device.native.end_capture()
-            logger.warning("the GPU's first %d steps are in %s", self._steps, device.capture_path)
-            device.capture_path = ""
-        self._steps += 1
+        try:
+            yield
+        finally:
+            self._steps += 1
+            if self._steps == CAPTURED_STEPS:
+                device.native.end_capture()
+                logger.warning(
+                    "the GPU's first %d steps are in %s", self._steps, device.capture_path
+                )
+                device.capture_path = ""
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
         from ctypes import c_float

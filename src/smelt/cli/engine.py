@@ -18,7 +18,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Where and how the model runs."""
     group = parser.add_argument_group("engine")
     group.add_argument(
-        "--device", default="auto", help="auto (the fastest), metal, cpu, or reference (slow, exact)"
+        "--device",
+        default="auto",
+        help="auto (the fastest), metal, cpu, or reference (slow, exact)",
     )
     group.add_argument(
         "--threads",

@@ -1,4 +1,4 @@
-/* metal_atomic: relaxed atomics in device and threadgroup memory; several threadgroups run at once. */
+/* metal_atomic: relaxed atomics in device and threadgroup memory; threadgroups run in parallel. */
 #ifndef SOFTMETAL_ATOMIC_H
 #define SOFTMETAL_ATOMIC_H
 
@@ -10,7 +10,8 @@ namespace metal {
 enum memory_order { memory_order_relaxed = __ATOMIC_RELAXED };
 
 template <class T> struct atomic {
-    static_assert(sizeof(T) == 4 || is_same_v<T, bool> || is_same_v<T, ulong>, "MSL has no such atomic");
+    static_assert(sizeof(T) == 4 || is_same_v<T, bool> || is_same_v<T, ulong>,
+                  "MSL has no such atomic");
     typedef T value_type;
     T value;
 };
@@ -23,13 +24,15 @@ typedef atomic<ulong> atomic_ulong;
 namespace detail {
 /* What a pointer to an atomic in device or threadgroup memory points to. */
 template <class P> struct atomic_at {
-    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> || softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
+    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> ||
+                      softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
                   "an atomic lies in device or threadgroup memory");
     typedef typename remove_space<decltype(P()->value)>::type type;
 };
 template <class P> using atomic_type = typename atomic_at<P>::type;
 
-template <class P> SOFTMETAL_INLINE auto address(P p, softmetal::access_kind kind = softmetal::ACCESS_ATOMIC)
+template <class P>
+SOFTMETAL_INLINE auto address(P p, softmetal::access_kind kind = softmetal::ACCESS_ATOMIC)
 {
     typedef atomic_type<P> T;
     T *plain = (T *)(unsigned long)&p->value;
@@ -44,20 +47,23 @@ template <class P> inline detail::atomic_type<P> atomic_load_explicit(P p, memor
 }
 template <class P, class V> inline void atomic_store_explicit(P p, V v, memory_order)
 {
-    __atomic_store_n(detail::address(p, softmetal::ACCESS_ATOMIC_STORE), (detail::atomic_type<P>)v, __ATOMIC_RELAXED);
+    __atomic_store_n(detail::address(p, softmetal::ACCESS_ATOMIC_STORE), (detail::atomic_type<P>)v,
+                     __ATOMIC_RELAXED);
 }
-template <class P, class V> inline detail::atomic_type<P> atomic_exchange_explicit(P p, V v, memory_order)
+template <class P, class V>
+inline detail::atomic_type<P> atomic_exchange_explicit(P p, V v, memory_order)
 {
     return __atomic_exchange_n(detail::address(p), (detail::atomic_type<P>)v, __ATOMIC_RELAXED);
 }
 template <class P, class E, class V>
 inline bool atomic_compare_exchange_weak_explicit(P p, E expected, V v, memory_order, memory_order)
 {
-    return __atomic_compare_exchange_n(detail::address(p), expected, (detail::atomic_type<P>)v, true, __ATOMIC_RELAXED,
-                                       __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(detail::address(p), expected, (detail::atomic_type<P>)v,
+                                       true, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 #define SOFTMETAL_FETCH(name) \
-    template <class P, class V> inline detail::atomic_type<P> atomic_##name##_explicit(P p, V v, memory_order) \
+    template <class P, class V> \
+    inline detail::atomic_type<P> atomic_##name##_explicit(P p, V v, memory_order) \
     { \
         return __atomic_##name(detail::address(p), (detail::atomic_type<P>)v, __ATOMIC_RELAXED); \
     }
@@ -71,6 +77,7 @@ SOFTMETAL_FETCH(fetch_max)
 #undef SOFTMETAL_FETCH
 
 } // namespace metal
-using metal::atomic_int, metal::atomic_uint, metal::atomic_bool, metal::atomic_float, metal::atomic_ulong;
+using metal::atomic_int, metal::atomic_uint, metal::atomic_bool, metal::atomic_float,
+    metal::atomic_ulong;
 using metal::memory_order, metal::memory_order_relaxed;
 #endif

@@ -10,7 +10,9 @@ namespace softmetal {
 template <class F, int i> struct parameter;
 template <class First, class... Rest, int i>
 struct parameter<void (*)(First, Rest...), i> : parameter<void (*)(Rest...), i - 1> {};
-template <class First, class... Rest> struct parameter<void (*)(First, Rest...), 0> { typedef First type; };
+template <class First, class... Rest> struct parameter<void (*)(First, Rest...), 0> {
+    typedef First type;
+};
 
 template <class T> struct pointee;
 template <class T> struct pointee<T *> {
@@ -26,26 +28,33 @@ template <class T> struct is_const<const T> { static constexpr bool value = true
 
 /* What the host has to know of a buffer argument: whether the kernel may write there, its alignment
  * (at most 255) times 2, and the bytes of an element times 512. */
-template <class T> struct layout_of { static constexpr long value = 512 * sizeof(T) + 2 * alignof(T); };
+template <class T> struct layout_of {
+    static constexpr long value = 512 * sizeof(T) + 2 * alignof(T);
+};
 template <> struct layout_of<void> { static constexpr long value = 512 + 2; };
 template <> struct layout_of<const void> { static constexpr long value = 512 + 2; };
-template <class P>
-inline constexpr long facts = layout_of<typename pointee<P>::type>::value + !is_const<typename pointee<P>::type>::value;
+template <class P> inline constexpr long facts =
+    layout_of<typename pointee<P>::type>::value + !is_const<typename pointee<P>::type>::value;
 
-template <class P> SOFTMETAL_INLINE P in_buffer(machine *m, int index) { return pointee<P>::from(m->buffers[index]); }
+template <class P> SOFTMETAL_INLINE P in_buffer(machine *m, int index)
+{
+    return pointee<P>::from(m->buffers[index]);
+}
 template <class P> SOFTMETAL_INLINE P in_threadgroup(machine *m, int index)
 {
     return pointee<P>::from(m->threadgroup_memory[index]);
 }
 
 /* What the strict pass wants of parameters' types (specification, 5.2.1 and 5.2.3.6). */
-template <class P> inline constexpr bool is_buffer = leads_to<P, IN_DEVICE> || leads_to<P, IN_CONSTANT>;
+template <class P> inline constexpr bool is_buffer =
+    leads_to<P, IN_DEVICE> || leads_to<P, IN_CONSTANT>;
 template <class P> inline constexpr bool is_threadgroup = leads_to<P, IN_THREADGROUP>;
 template <class A, class B> inline constexpr bool same = metal::is_same_v<A, B>;
-template <class V> inline constexpr int width = metal::shape<typename metal::remove_cv<V>::type>::width;
-template <class V>
-inline constexpr bool counts = metal::is_same_v<typename metal::shape<typename metal::remove_cv<V>::type>::element, ushort> ||
-                               metal::is_same_v<typename metal::shape<typename metal::remove_cv<V>::type>::element, uint>;
+template <class V> inline constexpr int width =
+    metal::shape<typename metal::remove_cv<V>::type>::width;
+template <class V> inline constexpr bool counts =
+    metal::is_same_v<typename metal::shape<typename metal::remove_cv<V>::type>::element, ushort> ||
+    metal::is_same_v<typename metal::shape<typename metal::remove_cv<V>::type>::element, uint>;
 template <class V> inline constexpr bool is_position = counts<V> && width<V> <= 3;
 template <class V> inline constexpr bool is_index = counts<V> && width<V> == 1;
 

@@ -1,11 +1,12 @@
-/* The machine on which one threadgroup runs: what the host (threadgroup.cpp) and compiled kernels share.
+/* The machine on which one threadgroup runs: what the host (worker.cpp) and kernels share.
  *
  * Each worker thread of the host owns one region of memory, aligned to its own size:
  *
  *   | stack of thread 0 | ... | stack of thread 1023 | struct machine ... |
  *
- * so that a kernel finds its machine and its thread's number in the stack pointer alone. Stacks begin
- * a few cache lines apart from each other (COLOUR), or all their tops would share one cache set.
+ * so that a kernel finds its machine and its thread's number in the stack pointer alone. Stacks
+ * begin a few cache lines apart from each other (COLOUR), or all their tops would share one cache
+ * set.
  */
 #ifndef SOFTMETAL_MACHINE_H
 #define SOFTMETAL_MACHINE_H
@@ -64,7 +65,8 @@ struct machine {
     /* These do not return: the threadgroup is given up. */
     void (*diverged)(machine *, u32 thread, u32 operation, u32 line, const char *file);
     void (*misaligned)(machine *, u32 thread, u64 address, u32 line, const char *file);
-    void *(*static_variable)(machine *, u32 thread, u32 id, u64 bytes, u64 alignment, u32 line, const char *file);
+    void *(*static_variable)(machine *, u32 thread, u32 id, u64 bytes, u64 alignment, u32 line,
+                             const char *file);
     /* Checked mode: before a load or store; and after a barrier (of one SIMD group, or of all). */
     void (*access)(machine *, u32 thread, u64 address, u64 bytes, u32 kind, void *return_address);
     void (*passed_barrier)(machine *, u32 thread, u32 flags, bool all); /* NULL in fast mode */

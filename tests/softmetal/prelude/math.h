@@ -174,9 +174,18 @@ template <class T, class C> inline T select(T a, T b, C c)
     }
 }
 
-template <class T> inline T popcount(T x) { return (T)__builtin_popcountg((typename detail_unsigned<sizeof(T)>::type)x); }
-template <class T> inline T clz(T x) { return (T)__builtin_clzg((typename detail_unsigned<sizeof(T)>::type)x, (int)sizeof(T) * 8); }
-template <class T> inline T ctz(T x) { return (T)__builtin_ctzg((typename detail_unsigned<sizeof(T)>::type)x, (int)sizeof(T) * 8); }
+template <class T> inline T popcount(T x)
+{
+    return (T)__builtin_popcountg((typename detail_unsigned<sizeof(T)>::type)x);
+}
+template <class T> inline T clz(T x)
+{
+    return (T)__builtin_clzg((typename detail_unsigned<sizeof(T)>::type)x, (int)sizeof(T) * 8);
+}
+template <class T> inline T ctz(T x)
+{
+    return (T)__builtin_ctzg((typename detail_unsigned<sizeof(T)>::type)x, (int)sizeof(T) * 8);
+}
 template <class T> inline T reverse_bits(T x) { return __builtin_elementwise_bitreverse(x); }
 template <class T> inline T rotate(T x, T n)
 {

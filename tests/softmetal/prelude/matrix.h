@@ -1,9 +1,10 @@
 /* metal_simdgroup_matrix: 8 x 8 matrices that the lanes of a SIMD group hold together.
  *
- * Every lane's stack has room for the whole matrix; only that of lane 0 is used, and only lane 0 computes,
- * without waiting for the others: what other lanes wrote or will read is separated from these operations
- * by barriers, which all lanes pass. thread_elements() shows a lane its two elements in lane 0's
- * copy, which lies a fixed distance away; so all lanes meet there, and once more before the next operation.
+ * Every lane's stack has room for the whole matrix; only that of lane 0 is used, and only lane 0
+ * computes, without waiting for the others: what other lanes wrote or will read is separated from
+ * these operations by barriers, which all lanes pass. thread_elements() shows a lane its two
+ * elements in lane 0's copy, which lies a fixed distance away; so all lanes meet there, and once
+ * more before the next operation.
  */
 #ifndef SOFTMETAL_MATRIX_H
 #define SOFTMETAL_MATRIX_H
@@ -55,7 +56,8 @@ template <class T, int Columns, int Rows> struct simdgroup_matrix {
         return *this;
     }
 
-    /* Apple's GPUs: bits 0 and 3 of the lane are bits 1 and 2 of the column, bits 1, 2 and 4 the row. */
+    /* Apple's GPUs: bits 0 and 3 of the lane are bits 1 and 2 of the column, bits 1, 2 and 4 the
+     * row. */
     SOFTMETAL_INLINE vec<T, 2> &thread_elements(SOFTMETAL_SITE)
     {
         const softmetal::self me;
@@ -68,7 +70,8 @@ template <class T, int Columns, int Rows> struct simdgroup_matrix {
         __asm__ volatile("" : "+r"(own) : : "memory");
         T *elements = (T *)(own - me.lane * softmetal::LANE_STRIDE);
         const uint lane = me.lane;
-        const uint y = (lane >> 4 & 1) * 4 + (lane >> 1 & 3), x = (lane >> 3 & 1) * 4 + (lane & 1) * 2;
+        const uint y = (lane >> 4 & 1) * 4 + (lane >> 1 & 3),
+                   x = (lane >> 3 & 1) * 4 + (lane & 1) * 2;
         return *(vec<T, 2> *)(elements + y * 8 + x);
     }
 
@@ -96,12 +99,15 @@ SOFTMETAL_INLINE simdgroup_matrix<T, C, R> make_filled_simdgroup_matrix(T value,
 
 /* The origin (column, row) counts in the matrix as it lies in memory. */
 template <class T, int C, int R, class P>
-SOFTMETAL_INLINE void simdgroup_load(simdgroup_matrix<T, C, R> &m, P source, ulong elements_per_row = C,
-                                     ulong2 origin = 0, bool transpose = false, SOFTMETAL_SITE)
+SOFTMETAL_INLINE void simdgroup_load(simdgroup_matrix<T, C, R> &m, P source,
+                                     ulong elements_per_row = C, ulong2 origin = 0,
+                                     bool transpose = false, SOFTMETAL_SITE)
 {
-    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> || softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
+    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> ||
+                      softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
                   "simdgroup_load: from device or threadgroup memory");
-    static_assert(is_same_v<typename remove_space<decltype(+source[0])>::type, T>, "simdgroup_load: of another type");
+    static_assert(is_same_v<typename remove_space<decltype(+source[0])>::type, T>,
+                  "simdgroup_load: of another type");
     if (!softmetal::lead(softmetal::OP_simdgroup_load, line, file))
         return;
     const auto p = source + origin.y * elements_per_row + origin.x;
@@ -111,10 +117,12 @@ SOFTMETAL_INLINE void simdgroup_load(simdgroup_matrix<T, C, R> &m, P source, ulo
 }
 
 template <class T, int C, int R, class P>
-SOFTMETAL_INLINE void simdgroup_store(const simdgroup_matrix<T, C, R> &m, P destination, ulong elements_per_row = C,
-                                      ulong2 origin = 0, bool transpose = false, SOFTMETAL_SITE)
+SOFTMETAL_INLINE void simdgroup_store(const simdgroup_matrix<T, C, R> &m, P destination,
+                                      ulong elements_per_row = C, ulong2 origin = 0,
+                                      bool transpose = false, SOFTMETAL_SITE)
 {
-    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> || softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
+    static_assert(softmetal::leads_to<P, softmetal::IN_DEVICE> ||
+                      softmetal::leads_to<P, softmetal::IN_THREADGROUP>,
                   "simdgroup_store: to device or threadgroup memory");
     static_assert(is_same_v<typename remove_space<decltype(+destination[0])>::type, T>,
                   "simdgroup_store: of another type");
@@ -128,7 +136,8 @@ SOFTMETAL_INLINE void simdgroup_store(const simdgroup_matrix<T, C, R> &m, P dest
 
 namespace detail {
 /* d = a b + c, in float32, one fused multiply-add a term, k ascending. */
-template <class D, class A, class B, class C> inline void multiply(D &d, const A &a, const B &b, const C &c)
+template <class D, class A, class B, class C>
+inline void multiply(D &d, const A &a, const B &b, const C &c)
 {
     typedef float row __attribute__((ext_vector_type(8)));
     row sums[8], columns[8];
@@ -145,17 +154,17 @@ template <class D, class A, class B, class C> inline void multiply(D &d, const A
 }
 } // namespace detail
 
-template <class D, class A, class B, class C>
-SOFTMETAL_INLINE void simdgroup_multiply_accumulate(simdgroup_matrix<D, 8, 8> &d, const simdgroup_matrix<A, 8, 8> &a,
-                                                    const simdgroup_matrix<B, 8, 8> &b,
-                                                    const simdgroup_matrix<C, 8, 8> &c, SOFTMETAL_SITE)
+template <class D, class A, class B, class C> SOFTMETAL_INLINE void simdgroup_multiply_accumulate(
+    simdgroup_matrix<D, 8, 8> &d, const simdgroup_matrix<A, 8, 8> &a,
+    const simdgroup_matrix<B, 8, 8> &b, const simdgroup_matrix<C, 8, 8> &c, SOFTMETAL_SITE)
 {
     if (softmetal::lead(softmetal::OP_simdgroup_multiply_accumulate, line, file))
         detail::multiply(d, a, b, c);
 }
 
 template <class D, class A, class B>
-SOFTMETAL_INLINE void simdgroup_multiply(simdgroup_matrix<D, 8, 8> &d, const simdgroup_matrix<A, 8, 8> &a,
+SOFTMETAL_INLINE void simdgroup_multiply(simdgroup_matrix<D, 8, 8> &d,
+                                         const simdgroup_matrix<A, 8, 8> &a,
                                          const simdgroup_matrix<B, 8, 8> &b, SOFTMETAL_SITE)
 {
     if (!softmetal::lead(softmetal::OP_simdgroup_multiply, line, file))
@@ -167,7 +176,8 @@ SOFTMETAL_INLINE void simdgroup_multiply(simdgroup_matrix<D, 8, 8> &d, const sim
 }
 
 template <class T>
-SOFTMETAL_INLINE simdgroup_matrix<T, 8, 8> operator*(const simdgroup_matrix<T, 8, 8> &a, const simdgroup_matrix<T, 8, 8> &b)
+SOFTMETAL_INLINE simdgroup_matrix<T, 8, 8> operator*(const simdgroup_matrix<T, 8, 8> &a,
+                                                     const simdgroup_matrix<T, 8, 8> &b)
 {
     simdgroup_matrix<T, 8, 8> product;
     simdgroup_multiply(product, a, b);

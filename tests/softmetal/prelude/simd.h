@@ -1,7 +1,7 @@
 /* metal_simdgroup: every lane brings its value to a rendezvous; the last one reduces, once for all.
  *
- * The slots of two rendezvous take turns: a lane that hurries on writes into the other set, and cannot
- * come round to the first before every lane has read it.
+ * The slots of two rendezvous take turns: a lane that hurries on writes into the other set, and
+ * cannot come round to the first before every lane has read it.
  */
 #ifndef SOFTMETAL_SIMD_H
 #define SOFTMETAL_SIMD_H
@@ -12,7 +12,8 @@
 namespace softmetal {
 
 template <class T> struct exchange : self {
-    static_assert(sizeof(typename metal::shape<T>::element) <= 4 && !metal::is_same_v<typename metal::shape<T>::element, bool>,
+    static_assert(sizeof(typename metal::shape<T>::element) <= 4 &&
+                      !metal::is_same_v<typename metal::shape<T>::element, bool>,
                   "simd_...: of integers or floats of at most 32 bits, or vectors of them");
     T *slots;
     T *result;
@@ -24,7 +25,8 @@ template <class T> struct exchange : self {
     }
 };
 
-/* Halves the lanes again and again: a tree, as a GPU's shuffles do it, and vector arithmetic here. */
+/* Halves the lanes again and again: a tree, as a GPU's shuffles do it, and vector arithmetic here.
+ */
 template <class T, class F> SOFTMETAL_INLINE T reduce(T *slots, u32 lanes, F f)
 {
     if (__builtin_expect(lanes == LANES, 1)) {
@@ -49,7 +51,8 @@ template <class T, class F> SOFTMETAL_INLINE T reduce(T *slots, u32 lanes, F f)
     { \
         const softmetal::exchange<T> e(x); \
         if (softmetal::meet(e, softmetal::OP_##name, line, file)) \
-            *e.result = softmetal::reduce(e.slots, e.group->lanes, [](T a, T b) -> T { return expression; }); \
+            *e.result = softmetal::reduce(e.slots, e.group->lanes, \
+                                          [](T a, T b) -> T { return expression; }); \
         return *e.result; \
     }
 /* What lane `from` brought; a lane that is not there leaves the value as it was. */

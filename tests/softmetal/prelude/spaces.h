@@ -1,5 +1,6 @@
 /* Address spaces: none when kernels run, told apart when their text is checked (SOFTMETAL_STRICT).
- * `thread` is clang's own default space: the front end sees to it that pointers name one (pointers.cpp). */
+ * `thread` is clang's own default space: the front end sees to it that pointers name one
+ * (pointers.cpp). */
 #ifndef SOFTMETAL_SPACES_H
 #define SOFTMETAL_SPACES_H
 
@@ -33,7 +34,8 @@ template <class T> struct space<threadgroup T *> { static constexpr int value = 
 template <class T> struct space<threadgroup T &> { static constexpr int value = IN_THREADGROUP; };
 #endif
 
-/* Whether a pointer may be given to a function for this space: all may when spaces are not told apart. */
+/* Whether a pointer may be given to a function for this space: all may when spaces are not told
+ * apart. */
 template <class P, int wanted> inline constexpr bool leads_to =
 #ifdef SOFTMETAL_STRICT
     space<P>::value == wanted;

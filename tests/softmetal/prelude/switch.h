@@ -1,7 +1,7 @@
 /* The context switch, in assembly: a tenth of ucontext's time, which makes a system call a switch.
  *
- * The switched-to code is resumed by an indirect jump and not by `ret`, whose target the processor's
- * return stack would predict wrongly every time.
+ * The switched-to code is resumed by an indirect jump and not by `ret`, whose target the
+ * processor's return stack would predict wrongly every time.
  */
 #ifndef SOFTMETAL_SWITCH_H
 #define SOFTMETAL_SWITCH_H
@@ -13,7 +13,8 @@ __asm__(".text\n"
         ".local softmetal_switch\n"
         ".type softmetal_switch,@function\n"
         "softmetal_switch:\n"
-        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq "
+        "%r15\n"
         "    movq %rsp, (%rdi)\n"
         "    movq %rsi, %rsp\n"
         "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n"
@@ -46,7 +47,8 @@ __asm__(".text\n"
 
 namespace softmetal {
 
-/* A stack as softmetal_switch leaves it, from which a switch enters `start`, which must not return. */
+/* A stack as softmetal_switch leaves it, from which a switch enters `start`, which must not return.
+ */
 inline void *fresh_stack(u8 *top, void (*start)())
 {
     void **sp = (void **)top;

@@ -54,7 +54,9 @@ SOFTMETAL_INLINE bool meet(const self &me, operation op, u32 line, const char *f
         g->file = file;
         g->expected_operations = g->matrix_operations[me.lane];
     }
-    if (__builtin_expect(g->site != site || g->ended || g->expected_operations != g->matrix_operations[me.lane], 0))
+    if (__builtin_expect(g->site != site || g->ended ||
+                             g->expected_operations != g->matrix_operations[me.lane],
+                         0))
         me.m->diverged(me.m, me.number, op, line, file);
     if (++g->arrived == g->lanes) {
         g->arrived = 0;
@@ -67,7 +69,8 @@ SOFTMETAL_INLINE bool meet(const self &me, operation op, u32 line, const char *f
 }
 
 /* The last lane of a group waits for the other groups. */
-__attribute__((noinline)) inline void meet_groups(machine *m, u32 thread, u32 flags, u32 line, const char *file)
+__attribute__((noinline)) inline void meet_groups(machine *m, u32 thread, u32 flags, u32 line,
+                                                  const char *file)
 {
     const u32 group = thread / LANES;
     const u64 site = (u64)OP_threadgroup_barrier << 32 | line;

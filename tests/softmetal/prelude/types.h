@@ -72,7 +72,8 @@ using ::bool2, ::bool3, ::bool4;
 
 template <bool condition, class T = void> struct enable_if {};
 template <class T> struct enable_if<true, T> { typedef T type; };
-template <bool condition, class T = void> using enable_if_t = typename enable_if<condition, T>::type;
+template <bool condition, class T = void> using enable_if_t =
+    typename enable_if<condition, T>::type;
 template <class A, class B> struct is_same { static constexpr bool value = false; };
 template <class A> struct is_same<A, A> { static constexpr bool value = true; };
 template <class A, class B> inline constexpr bool is_same_v = is_same<A, B>::value;
@@ -88,7 +89,9 @@ template <class T> struct remove_space<const volatile T> { typedef T type; };
 #ifdef SOFTMETAL_STRICT
 template <class T> struct remove_space<device T> { typedef typename remove_space<T>::type type; };
 template <class T> struct remove_space<constant T> { typedef typename remove_space<T>::type type; };
-template <class T> struct remove_space<threadgroup T> { typedef typename remove_space<T>::type type; };
+template <class T> struct remove_space<threadgroup T> {
+    typedef typename remove_space<T>::type type;
+};
 #endif
 template <class T> struct remove_cv { typedef T type; };
 template <class T> struct remove_cv<const T> { typedef T type; };
@@ -107,9 +110,18 @@ template <class T> struct shape {
     static constexpr int width = 1;
 };
 #define SOFTMETAL_SHAPE(type) \
-    template <> struct shape<vec<type, 2>> { typedef type element; static constexpr int width = 2; }; \
-    template <> struct shape<vec<type, 3>> { typedef type element; static constexpr int width = 3; }; \
-    template <> struct shape<vec<type, 4>> { typedef type element; static constexpr int width = 4; };
+    template <> struct shape<vec<type, 2>> { \
+        typedef type element; \
+        static constexpr int width = 2; \
+    }; \
+    template <> struct shape<vec<type, 3>> { \
+        typedef type element; \
+        static constexpr int width = 3; \
+    }; \
+    template <> struct shape<vec<type, 4>> { \
+        typedef type element; \
+        static constexpr int width = 4; \
+    };
 SOFTMETAL_SHAPE(bool)
 SOFTMETAL_SHAPE(char)
 SOFTMETAL_SHAPE(uchar)
@@ -123,8 +135,9 @@ SOFTMETAL_SHAPE(half)
 SOFTMETAL_SHAPE(float)
 #undef SOFTMETAL_SHAPE
 
-/* float4(...) in MSL: the front end rewrites the constructor of every vector type to make<float4>(...),
- * since clang has none in C++ (its cast of one vector to another of the same size would keep the bits). */
+/* float4(...) in MSL: the front end rewrites the constructor of every vector type to
+ * make<float4>(...), since clang has none in C++ (its cast of one vector to another of the same
+ * size would keep the bits). */
 template <class V, int at, class A> constexpr void fill(V &v, A a)
 {
     if constexpr (shape<A>::width == 1)
