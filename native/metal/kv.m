@@ -70,7 +70,8 @@ int metal_kv_grow(metal_kv *kv, int n_pages, metal_error *error)
             id<MTLBuffer> slab = new_buffer(kv->device, (size_t)kv->page_bytes * SLAB_PAGES,
                                             MTLResourceStorageModePrivate, "the KV cache", error);
             if (!slab) return -1;
-            ((kv_slab *)[kv->table contents])[kv->n_slabs].pages = [slab gpuAddress];
+            if (@available(macOS 13.0, *)) /* as every device is asked for when it is opened */
+                ((kv_slab *)[kv->table contents])[kv->n_slabs].pages = [slab gpuAddress];
             kv->slabs[kv->n_slabs++] = slab;
             kv->n_pages = kv->n_slabs * SLAB_PAGES;
             kv->generation++;

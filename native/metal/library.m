@@ -20,7 +20,7 @@ id<MTLLibrary> load_library(id<MTLDevice> gpu, const char *metallib, const char 
         library = [gpu newLibraryWithURL:[NSURL fileURLWithPath:path] error:&reason];
     } else {
         MTLCompileOptions *options = [[[MTLCompileOptions alloc] init] autorelease];
-        [options setLanguageVersion:MTLLanguageVersion3_0];
+        if (@available(macOS 13.0, *)) [options setLanguageVersion:MTLLanguageVersion3_0];
         [options setFastMathEnabled:NO]; /* results follow from the text, as on the CPU */
         library = [gpu newLibraryWithSource:[NSString stringWithUTF8String:source]
                                     options:options
