@@ -25,7 +25,7 @@ LENGTHS = ("short", "mid", "mid", "mid", "mid", "mid", "mid", "long")
 # Families of traits by how often they are asked for.
 FAMILIES = (
     ("fear", 18), ("wish", 18), ("flaw", 14), ("virtue", 11), ("state", 9), ("habit", 8),
-    ("love", 5), ("hate", 5), ("cannot", 5), ("lack", 5), ("event", 20),
+    ("love", 5), ("hate", 5), ("cannot", 5), ("lack", 5), ("event", 20), ("deed", 10),
 )  # fmt: skip
 _FAMILY_LIST = tuple(family for family, weight in FAMILIES for _ in range(weight))
 # What only some classes of heroes can be said to lack, or be afraid of, or unable to do.
@@ -187,10 +187,18 @@ def _thing(rng: random.Random) -> Thing:
     return pick(rng, lexicon().things)
 
 
+def _living(rng: random.Random) -> HeroKind:
+    """A hero that can be met: no thing and no machine."""
+    while True:
+        hero = pick(rng, lexicon().heroes)
+        if hero.hero_class not in ("thing", "machine", "sky"):
+            return hero
+
+
 def _open_trait(rng: random.Random) -> Trait:
     """A trait with a noun from another table, so that anything can be feared, loved or wished."""
     thing = pick(rng, [thing for thing in lexicon().things if not thing.unit])
-    hero = pick(rng, lexicon().heroes)
+    hero = _living(rng)
     many = plural(thing.noun)
     kind = int(rng.random() * 9)
     if kind == 0:
@@ -210,10 +218,35 @@ def _open_trait(rng: random.Random) -> Trait:
     return Trait("wish", "become", f"be {article(hero.noun)} {hero.noun}")
 
 
+def _open_deed(rng: random.Random) -> Trait:
+    """Something to do that is put together from the other tables."""
+    thing = pick(rng, [thing for thing in lexicon().things if not thing.unit])
+    hero, other = _living(rng), _living(rng)
+    place = pick(rng, [place for place in lexicon().places if place.preposition == "in"])
+    skills = [t.text for t in lexicon().traits_of["wish"] if t.kind == "skill"]
+    a_hero, the_hero = f"{article(hero.noun)} {hero.noun}", f"the {hero.noun}"
+    where = f"{place.preposition} {place.phrase}"
+    text = pick(rng, (
+        f"bring {thing.phrase} to {the_hero}", f"visit {a_hero} {where}", f"look for {thing.phrase}",
+        f"teach {the_hero} to {pick(rng, skills)}", f"sell {plural(thing.noun)}", f"meet {a_hero}",
+        f"give {thing.phrase} to {the_hero}", f"hide {thing.phrase} {where}", f"mend {thing.phrase}",
+        f"invite {a_hero} to supper", f"find {a_hero} {where}", f"carry {thing.phrase} to {place.phrase}",
+        f"spend a night {where}", f"make friends with {a_hero} and {article(other.noun)} {other.noun}",
+        f"work {where}", f"buy {thing.phrase}", f"draw {a_hero}", f"travel to {place.phrase}",
+        f"rescue {a_hero}", f"dance with {a_hero}", f"open a shop {where}", f"steal {thing.phrase}",
+        f"become friends with {a_hero}", f"go to {place.phrase}", f"play with {thing.phrase}",
+        f"make {thing.phrase}", f"wash {thing.phrase}", f"ride on {a_hero}", f"search {where}",
+    ))  # fmt: skip
+    return Trait("deed", "do", text)
+
+
 def _trait_for(rng: random.Random, hero: HeroKind) -> Trait:
     while True:
-        if rng.random() < 0.17:
+        chance = rng.random()
+        if chance < 0.16:
             trait = _open_trait(rng)
+        elif chance < 0.22:
+            trait = _open_deed(rng)
         else:
             trait = pick(rng, lexicon().traits_of[pick(rng, _FAMILY_LIST)])
         if trait.family == "event" and rng.random() < 0.5:  # kinds with few wordings count too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 
 from .inflect import article
@@ -90,13 +91,22 @@ _RHYMES = "a e i o u ee oo all am an en il im in ol om on um ur ash ix obb ump i
 _ENDS = "o a y i el en is us ka lo mi na ni ra ri bo by do fin kin let lin ling ton ver wick".split()
 
 
+# A letter three times, and what would sound rude.
+_NO_WORD = re.compile(
+    r"(.)\1\1|tit|cum|ass|dic|sex|poo|pee|bum|nig|fag|slut|twa[td]|pis|sh[ai]t|arse|hell|kill|rap[ei]"
+)
+
+
 def _made_up(rng: random.Random) -> str:
     return made_up_word(rng).capitalize()
 
 
 def made_up_word(rng: random.Random) -> str:
     """A word that nobody has heard before: "grendle", "twimbo"."""
-    return pick(rng, _ONSETS) + pick(rng, _RHYMES) + pick(rng, _ENDS)
+    while True:
+        word = pick(rng, _ONSETS) + pick(rng, _RHYMES) + pick(rng, _ENDS)
+        if len(word) >= 5 and not _NO_WORD.search(word):
+            return word
 
 
 def choose_folk(

@@ -87,7 +87,7 @@ def _talk_about(rng: random.Random, brief: Brief, story: Story) -> Document:
 def _question(rng: random.Random, brief: Brief, story: Story) -> Pair:
     kind = rng.random()
     if kind < 0.78:
-        return pick(rng, story.facts)
+        return story.fact(rng)
     if kind < 0.88:
         say = say_line(rng, "moral").replace("{name}", story.hero_name)
         answer = pick(rng, ("", "The story says that ", "I think it is this: ")) + story.moral + "."
@@ -136,7 +136,7 @@ def _go_on(rng: random.Random, story: Story) -> Document:
 
 
 def _read(rng: random.Random, story: Story) -> Document:
-    question, answer = pick(rng, story.facts)
+    question, answer = story.fact(rng)
     say = say_line(rng, "read").replace("{text}", story.text).replace("{question}", question)
     return _turns([(say, answer)])
 
@@ -147,7 +147,7 @@ def title_of(rng: random.Random, brief: Brief, story: Story) -> str:
     choices = [f"{story.hero_name} {brief.place.preposition} {brief.place.phrase}"]
     if brief.thing:
         choices += [f"{story.hero_name} and the {brief.thing.noun}", f"the {noun} and the {brief.thing.noun}"]
-    if brief.trait.family != "event":
+    if brief.trait.family not in ("event", "deed"):
         choices += [f"the {noun} who {past_clause(rng, brief)}"]
     return _title_case(pick(rng, choices))
 

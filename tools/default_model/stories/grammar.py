@@ -64,7 +64,7 @@ Node = Union[str, Rule, Reference, Setting, Mark, Alternatives]
 @dataclass(frozen=True, eq=False)
 class Line:
     nodes: tuple[Node, ...]
-    holds: Callable[[State], bool]
+    holds: Callable[[State], bool] | None
     weight: float
     questions: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
     source: str
@@ -106,16 +106,18 @@ def parse_line(text: str, source: str = "") -> Line:
     return Line(parse(body.strip(), source), holds, weight, tuple(questions), source)
 
 
-def _conditions(conditions: list[str]) -> tuple[Callable[[State], bool], float]:
-    """A test of the state, and the weight of a line that passes it."""
+def _conditions(conditions: list[str]) -> tuple[Callable[[State], bool] | None, float]:
+    """A test of the state, if any, and the weight of a line that passes it."""
     if not conditions:
-        return (lambda state: True), 1.0
+        return None, 1.0
     tags = [c for c in conditions if c.startswith("o.") and c not in ("o.many", "o.told")]
     tests = [_condition(c) for c in conditions if c not in tags]
     # most of what the object is good for should be used; lines for any object are the last resort
     weight = 5.0 if tags else 2.0 ** min(len(tests), 2)
     if conditions in (["o"], ["!o"], ["!o.many"]):
         weight = 1.0
+    if len(tests) == 1 and not tags:
+        return tests[0], weight
 
     def holds(state: State) -> bool:
         if tags and not any(tag in state for tag in tags):

@@ -259,7 +259,7 @@ def trait_forms(trait: Trait) -> dict[str, str]:
         "was": "were" if trait.plural else "was",
         "is": "are" if trait.plural else "is",
     }
-    if trait.family in ("wish", "habit", "cannot", "event"):
+    if trait.family in ("wish", "habit", "cannot", "event", "deed"):
         forms |= {"ed": past(text), "ing": gerund(text)}
     if trait.family == "fear":
         single = singular(text) if trait.plural else text

@@ -163,15 +163,16 @@ def _predicates(brief: Brief) -> tuple[str, ...]:
     if family == "lack":
         some = trait_forms(brief.trait).get("some", text).replace("{his}", own)
         return (f"has no {text}", f"does not have {some}", f"has no {text}")
+    if family == "deed":
+        return (
+            present(text), present(text), f"decides to {text}", f"tries to {text}",
+            f"wants to {text}", f"has to {text}", f"sets out to {text}",
+        )  # fmt: skip
     if family == "event":
         event = brief.event_clause()
-        return (event,) if event.startswith("cannot") else (event, event, _future(event, brief))
+        return (event,)
     very = ("is very " if kind not in ("odd",) else "is ") + text
     return _STATES.get((family, kind), ()) + (f"is {text}", very, f"is always {text}")
-
-
-def _future(event: str, brief: Brief) -> str:
-    return event
 
 
 _STATES = {

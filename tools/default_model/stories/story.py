@@ -11,7 +11,7 @@ from .cast import Character, choose_name
 from .grammar import Rule, grammar
 from .inflect import gerund, past
 from .lexicon import Thing, lexicon, pick, trait_forms
-from .telling import Telling
+from .telling import Telling, polish
 from .vary import vary
 
 __all__ = ["Story", "tell"]
@@ -47,11 +47,16 @@ class Story:
     """A finished story: its text, questions about it with answers, and who is in it."""
 
     text: str
-    facts: tuple[tuple[str, str], ...]
+    raw_facts: tuple[tuple[str, str], ...]
     hero: Character
     hero_name: str
     """What the story calls the hero: the name, or "the fox"."""
     moral: str
+
+    def fact(self, rng: random.Random) -> tuple[str, str]:
+        """A question about the story, and its answer."""
+        question, answer = pick(rng, self.raw_facts)
+        return polish(question), polish(answer)
 
 
 def tell(rng: random.Random, brief: Brief) -> Story:
@@ -84,13 +89,15 @@ def tell(rng: random.Random, brief: Brief) -> Story:
     name = hero.name if known and hero.name else hero.definite()
     facts = [*_basic_facts(rng, brief, hero, name), *telling.facts]
     moral = _moral(telling, text)
-    return Story(text, tuple((fact[0], fact[1]) for fact in facts), hero, name, moral)
+    return Story(text, tuple(facts), hero, name, moral)
 
 
 def _moral(telling: Telling, text: str) -> str:
     """The moral that the story itself ends with, or else one that suits it."""
     told = text.lower()
     for line in grammar()["w.moral"]:
+        if line.holds is not None and not line.holds(telling.state):
+            continue
         words = "".join(node for node in line.nodes if isinstance(node, str))
         if words in told:
             return words
@@ -112,6 +119,7 @@ def past_clause(rng: random.Random, brief: Brief) -> str:
         "cannot": (f"could not {text}",),
         "lack": (f"had no {text}".replace("{his}", _own(brief)),),
         "event": ("",),
+        "deed": (f"wanted to {text}",),
     }
     if family not in choices:
         very = very if brief.trait.kind not in ("odd", "poor") else ""
@@ -166,6 +174,8 @@ def _state(rng: random.Random, brief: Brief) -> dict[str, str]:
     trouble = _trouble(rng, brief)
     state["t"] = trouble
     state["role"] = _ROLES_OF_EVENTS.get(trait.kind, lexicon().troubles[trouble][0])
+    state["x"] = trait.text
+    state["day"] = pick(rng, lexicon().words["w.day"])
     state["dish"] = pick(rng, lexicon().words["w.dish"])
     return state
 
@@ -177,7 +187,9 @@ def _tags_that_solve(trouble: str) -> frozenset[str]:
     lines = grammar()[f"{trouble}.solve"]
     specific = [line for line in lines if line.weight == 5.0]
     return frozenset(
-        tag for tag in tags if any(line.holds({"o": "1", f"o.{tag}": "1"}) for line in specific)
+        tag
+        for tag in tags
+        if any(line.holds and line.holds({"o": "1", f"o.{tag}": "1"}) for line in specific)
     )
 
 
@@ -225,7 +237,7 @@ def _basic_facts(
         facts.append((question, f"{he.capitalize()} {clause}."))
     if brief.thing:
         facts.append(("Which object is important in the story?", f"{_cap(brief.thing)}."))
-    return [(question, answer) for question, answer in facts]
+    return facts
 
 
 def _cap(thing: Thing) -> str:

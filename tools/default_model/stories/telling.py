@@ -26,7 +26,7 @@ from .grammar import Alternatives, Line, Mark, Node, Reference, Rule, grammar
 from .inflect import capitalise, mend_articles, plural
 from .lexicon import HeroClass, Place, Thing, pick
 
-__all__ = ["Telling"]
+__all__ = ["Telling", "polish"]
 
 # Troubles in which several can be, since they say nothing there.
 _SILENT = frozenset(["cross", "storm", "block", "drought"])
@@ -39,8 +39,8 @@ _CAPITAL, _PARAGRAPH = "\x01", "\x02"
 class Telling:
     """One story in the making.
 
-    state: what conditions look at. cast: the characters by letter. facts: (question, answer) pairs
-    with the number of pieces of text that had been told when they became known.
+    state: what conditions look at. cast: the characters by letter. facts: pairs of a question and
+    its answer, both still to be polished, which few of them ever are.
     """
 
     rng: random.Random
@@ -53,7 +53,7 @@ class Telling:
     thing: Thing | None
     thing_adjective: str
     forms: dict[str, str]
-    facts: list[tuple[str, str, int]] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     trait_clause: str = ""
     trait_adjective: str = ""
@@ -93,10 +93,9 @@ class Telling:
             self._note(line)
 
     def _choose(self, name: str) -> Line:
-        lines = grammar()[name]
-        fitting = [line for line in lines if line.holds(self.state) and id(line) not in self._used]
-        if not fitting:
-            fitting = [line for line in lines if line.holds(self.state)]
+        state, used = self.state, self._used
+        holding = [line for line in grammar()[name] if line.holds is None or line.holds(state)]
+        fitting = [line for line in holding if id(line) not in used] or holding
         if not fitting:
             raise LookupError(f"no line of rule {name} fits {self.state}")
         point = self.rng.random() * sum(line.weight for line in fitting)
@@ -110,7 +109,6 @@ class Telling:
 
     def _note(self, line: Line) -> None:
         """Keeps the questions of a line that has just been told, with their answers."""
-        told = len(self.pieces)
         self._answering = True
         for pair in line.questions:
             texts = []
@@ -118,9 +116,9 @@ class Telling:
                 start = len(self.pieces)
                 self.pieces.append(_CAPITAL)
                 self._expand(nodes)
-                texts.append(polish("".join(self.pieces[start:])))
+                texts.append("".join(self.pieces[start:]))
                 del self.pieces[start:]
-            self.facts.append((texts[0], texts[1], told))
+            self.facts.append((texts[0], texts[1]))
         self._answering = False
 
     def _expand(self, nodes: tuple[Node, ...]) -> None:
@@ -297,13 +295,13 @@ _TWO_STOPS = re.compile(r"([?!])[.,!]+(?=\")")
 _AFTER_CALL = re.compile(r"(?<=[?!]\" )([a-z])(?=([^.!?\"]*))")
 _SPEECH = re.compile(
     r"(?:said|asked|cried|called|shouted|whispered|squeaked|laughed|thundered|roared|muttered|"
-    r"howled|croaked|wailed|sighed|growled|answered|begged|beg|murmured|came|read|says?|asks?)\b"
+    r"howled|croaked|wailed|sighed|growled|answered|begged|beg|murmured|came a|read|says|asks|was the|thought)\b"
 )
 _MARKED = re.compile(f"{_CAPITAL}+([^A-Za-z0-9{_PARAGRAPH}]*)([A-Za-z0-9])")
 
 
 def _new_sentence(match: re.Match[str]) -> str:
-    first_words = " ".join((match[1] + match[2]).split()[:6])
+    first_words = " ".join((match[1] + match[2]).split()[:4])
     return match[1] if _SPEECH.search(first_words) else match[1].upper()
 
 

@@ -16,8 +16,6 @@ _SWAPS = {
     "someone": "somebody",
     "somebody": "someone",
     "began to": "started to",
-    "at once": "straight away",
-    "right away": "at once",
     "suddenly": "all of a sudden",
     "from then on": "from that day on",
     "from now on": "from today on",
