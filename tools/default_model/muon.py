@@ -52,6 +52,12 @@ class Muon(torch.optim.Optimizer):
             group["orthogonal"] = torch.compile(_orthogonal) if compiled else _orthogonal
             group["momenta"] = [torch.zeros_like(torch.stack(s)) for s in group["stacks"]]
 
+    def compile_all(self) -> None:
+        """Compiles what step() needs, without a step."""
+        for group in self.param_groups:
+            for momentum in group["momenta"]:
+                group["orthogonal"](torch.randn_like(momentum))
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         for group in self.param_groups:

@@ -16,11 +16,12 @@ import math
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -47,14 +48,14 @@ class Recipe:
     first_shards: int = 12  # what the first steps draw from
     all_shards_at: float = 0.5  # the part of the training after which every shard is in use
     batch_rows: int = 128
-    n_steps: int = 12_000
+    n_steps: int = 10_000
     warmup_steps: int = 200
     matrix_lr: float = 0.02
     vector_lr: float = 0.004
     weight_decay: float = 0.02
     final_lr: float = 0.02  # of the peak, at the end of the cosine
     dense_mask: bool = False  # attention without FlexAttention: slower, for old GPUs
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = field(default_factory=ModelConfig)
 
 
 TOY = Recipe(
@@ -163,6 +164,22 @@ def optimizers(model: Llama, recipe: Recipe) -> list[torch.optim.Optimizer]:
     ]
 
 
+def compile_all(
+    model: Llama,
+    loss_of: LossFunction,
+    steppers: list[torch.optim.Optimizer],
+    recipe: Recipe,
+) -> None:
+    """Has everything compiled, on made-up rows, while the first documents are still being made."""
+    rows = torch.full((recipe.batch_rows, recipe.model.n_ctx), 7, dtype=torch.int32)
+    rows[:, :: recipe.model.n_ctx // 4] = BOS
+    loss_of(rows.to(model.embedding.weight.device)).backward()
+    model.zero_grad(set_to_none=True)
+    for stepper in steppers:
+        if isinstance(stepper, Muon):
+            stepper.compile_all()
+
+
 def learning_rate(progress: float, step: int, recipe: Recipe) -> float:
     """The factor on the peak rates: linear warm-up, then a cosine."""
     warm = min(1.0, (step + 1) / recipe.warmup_steps)
@@ -170,16 +187,16 @@ def learning_rate(progress: float, step: int, recipe: Recipe) -> float:
     return warm * (recipe.final_lr + (1 - recipe.final_lr) * cosine)
 
 
-def train(model: Llama, shards: Shards, recipe: Recipe, limit_s: float) -> dict[str, object]:
+def train(model: Llama, shards: Shards, recipe: Recipe, deadline: float) -> dict[str, object]:
     """Trains in place; the numbers of the run, with the curve as rows of (step, tokens, ...).
 
-    After `limit_s` seconds the schedule is at its end whatever the step: a slow machine gets a
-    shorter training, not a broken one.
+    At the deadline, a time of perf_counter(), the schedule is at its end whatever the step: a slow
+    machine gets a shorter training, not a broken one.
     """
-    device = str(next(model.parameters()).device)
     loss_of = loss_function(model, recipe.dense_mask)
-    held_out = shards.held_out()
     steppers = optimizers(model, recipe)
+    compile_all(model, loss_of, steppers, recipe)
+    held_out = shards.held_out()
     peaks = [group["lr"] for stepper in steppers for group in stepper.param_groups]
     curve: list[tuple[int, int, float, float | None, float]] = []
     losses: list[Tensor] = []
@@ -187,7 +204,7 @@ def train(model: Llama, shards: Shards, recipe: Recipe, limit_s: float) -> dict[
     report_every = max(1, recipe.n_steps // 200)
     for step, rows in enumerate(shards.batches()):
         elapsed = time.perf_counter() - started
-        progress = max(step / recipe.n_steps, elapsed / limit_s)
+        progress = max(step / recipe.n_steps, elapsed / (deadline - started))
         factor = learning_rate(progress, step, recipe)
         groups = [group for stepper in steppers for group in stepper.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
@@ -271,9 +288,9 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true", help="everything, but tiny")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--shards", type=int, help="instead of the recipe's")
-    parser.add_argument("--limit-s", type=float, default=3600.0, help="most seconds of training")
+    parser.add_argument("--limit-s", type=float, default=3600.0, help="most seconds until the training ends")
     parser.add_argument("--dense-mask", action="store_true", help="do without FlexAttention")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     args = parser.parse_args()
     recipe = TOY if args.toy else Recipe()
     recipe = replace(recipe, n_steps=args.steps or recipe.n_steps)
@@ -294,7 +311,8 @@ def start_corpus(recipe: Recipe, folder: Path, processes: int) -> subprocess.Pop
     }
     words = [str(word) for pair in options.items() for word in pair]
     script = Path(__file__).parent / "corpus.py"
-    return subprocess.Popen([sys.executable, str(script), str(folder), *words])
+    command = [sys.executable, str(script), str(folder), *words]
+    return subprocess.Popen(command, start_new_session=True)
 
 
 def run(recipe: Recipe, out: Path, work: Path, limit_s: float, processes: int) -> None:
@@ -311,9 +329,10 @@ def run(recipe: Recipe, out: Path, work: Path, limit_s: float, processes: int) -
     print(f"{model.n_parameters():,} parameters on {device}", flush=True)
     shards = Shards(work, recipe, device, maker)
     try:
-        numbers = train(model, shards, recipe, limit_s)
+        numbers = train(model, shards, recipe, began + limit_s)
     finally:
-        maker.terminate()
+        if maker.poll() is None:
+            os.killpg(maker.pid, signal.SIGTERM)  # with its workers
     load_tokenizer(work / "tokenizer.model")  # a look at the markers
     shutil.copy(work / "tokenizer.model", out)
     write_weights(model, out)

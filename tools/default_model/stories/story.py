@@ -174,7 +174,7 @@ def _state(rng: random.Random, brief: Brief) -> dict[str, str]:
     trouble = _trouble(rng, brief)
     state["t"] = trouble
     state["role"] = _ROLES_OF_EVENTS.get(trait.kind, lexicon().troubles[trouble][0])
-    state["x"] = trait.text
+    state["x"] = trait.text.split()[-1]
     state["day"] = pick(rng, lexicon().words["w.day"])
     state["dish"] = pick(rng, lexicon().words["w.dish"])
     return state

@@ -34,7 +34,6 @@ _SWAPS = {
     "every day": "day after day",
     "in the evening": "when evening came",
     "a great deal": "a lot",
-    "as well": "too",
 }
 # Full forms and their short ones; not before a stop, where the full form is stressed.
 _SHORT = {
