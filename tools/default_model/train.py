@@ -338,7 +338,6 @@ def run(recipe: Recipe, out: Path, work: Path, limit_s: float, processes: int) -
     write_weights(model, out)
     curve = numbers.pop("curve")
     assert isinstance(curve, list)
-    write_curve(curve, out)
     numbers |= {
         "parameters": model.n_parameters(),
         "shards": shards.n_loaded,
@@ -350,6 +349,7 @@ def run(recipe: Recipe, out: Path, work: Path, limit_s: float, processes: int) -
     }
     (out / "training.json").write_text(json.dumps(numbers, indent=1) + "\n")
     print(json.dumps(numbers), flush=True)
+    write_curve(curve, out)
 
 
 if __name__ == "__main__":
