@@ -12,8 +12,9 @@ model_module = pytest.importorskip("model", exc_type=ImportError)
 
 from export import export  # noqa: E402 - after the checks for what it needs
 from stories.dialogue import Turn  # noqa: E402
-from tokenizer import IGNORED, encode_document, load_tokenizer, train_tokenizer  # noqa: E402
 from train import write_weights  # noqa: E402
+
+from tokenizer import IGNORED, encode_document, load_tokenizer, train_tokenizer  # noqa: E402
 
 TEXTS = [f"the fox met an owl and said hello {i}" for i in range(400)]
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from stories.dialogue import Document, make_document
+
 from tokenizer import EOS, IGNORED, encode_document, load_tokenizer, train_tokenizer
 
 __all__ = ["documents", "pack", "shard_path"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFWriter, LlamaFileType, TokenType
 from sentencepiece import SentencePieceProcessor
+
 from tokenizer import BOS, END, EOS, UNK, load_tokenizer
 
 __all__ = ["CHAT_TEMPLATE", "NAME", "export"]

@@ -30,8 +30,9 @@ import torch
 from corpus import shard_path
 from model import Llama, ModelConfig, document_mask
 from muon import Muon
-from tokenizer import BOS, IGNORED, load_tokenizer
 from torch import Tensor
+
+from tokenizer import BOS, IGNORED, load_tokenizer
 
 N_ROWS_EVALUATED = 512
 """Most rows of a shard on which perplexity is measured while training goes on."""
