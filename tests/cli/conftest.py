@@ -70,6 +70,7 @@ def spawn() -> Callable[..., subprocess.Popen[bytes]]:
 
     def start(*argv: object, **options: Any) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        environment.pop("COLUMNS", None)  # a terminal has its own; pytest-xdist sets it
         command = [sys.executable, "-m", "smelt", *map(str, argv)]
         pipe = subprocess.PIPE
         return subprocess.Popen(

@@ -91,12 +91,13 @@ CASE(handler_after_commit)
 
 CASE(never_committed)
 {
-    id<MTLComputeCommandEncoder> encoder = begin([queue commandBufferWithUnretainedReferences]);
+    id<MTLBuffer> x = floats(32, 0.0f), y = floats(32, 0.0f); /* outlive what refers to them */
     @autoreleasepool {
-        set_axpy(encoder, 1.0f, floats(32, 0.0f), floats(32, 0.0f));
+        id<MTLComputeCommandEncoder> encoder = begin([queue commandBufferWithUnretainedReferences]);
+        set_axpy(encoder, 1.0f, x, y);
         dispatch(encoder, 1, 32);
+        [encoder endEncoding];
     }
-    [encoder endEncoding]; /* the buffers are gone, which nobody will notice */
 }
 
 CASE(too_many_uncommitted)
