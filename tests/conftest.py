@@ -1,5 +1,6 @@
 """Fixtures that more than one test module uses."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ from tiny_model import write_tiny_llama
 
 # Shells start background jobs with SIGINT ignored, which is inherited; tests of Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where a test names no device, it is about the Engine and counts on the CPU's bits, which depend on
+# no batch and no chunk; on a Mac "auto" would be the GPU.
+os.environ.setdefault("SMELT_DEVICE", "cpu")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
