@@ -21,6 +21,11 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)".*$', re.MULTILINE)
 # follows from the text: no reassociation, infinities and NaN as they are.
 METAL_FLAGS = ["-std=metal3.0", "-mmacosx-version-min=13.0", "-fno-fast-math", "-O2", "-Wall"]
 
+# Core Graphics, of which nothing is called: a process without it is given no default GPU, says the
+# documentation of MTLCreateSystemDefaultDevice. "Needed" keeps it under -dead_strip_dylibs too.
+FRAMEWORKS = ["-framework", "Foundation", "-framework", "Metal"]
+FRAMEWORKS += ["-Wl,-needed_framework,CoreGraphics"]
+
 
 def is_wanted() -> bool:
     """Whether to build the extension; says so where the software device cannot be."""
@@ -78,7 +83,7 @@ def extension(stable_abi: list[tuple[str, str]], flags: list[str]) -> Extension:
         depends=[path.relative_to(ROOT).as_posix() for path in depends],
         define_macros=stable_abi,
         extra_compile_args=[*flags, "-fno-objc-arc"],
-        extra_link_args=["-framework", "Foundation", "-framework", "Metal"],
+        extra_link_args=FRAMEWORKS,
         py_limited_api=True,
     )
 
