@@ -100,9 +100,10 @@ typedef struct {
 
 typedef void op_function(work *w, const op_record *op);
 
-/* One instruction set: its ops, and the room they need. */
+/* One instruction set: its ops, and what they keep in registers. */
 typedef struct {
     op_function *ops[OP_COUNT];
+    cpu_tiles tiles;
 } kernel_table;
 
 struct cpu_program {
