@@ -108,6 +108,20 @@ V_INLINE vi min_dots(code_traits t, packed_block block, const int16_t *sums)
     return dot;
 }
 
+/* Asks for the planes that follow a span PREFETCH_BYTES later. */
+V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
+{
+    const int bytes = plane_bytes(t, t.bits) * SPAN / t.block;
+    for (int line = 0; line < bytes; line += UNIT_BYTES)
+        V_PREFETCH(block.low + bytes * span + line + PREFETCH_BYTES);
+}
+
+/* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
+#define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
+
+#ifdef V_BYTES
+#include "cpu/kernels/matmul_bytes.h"
+#else
 /* One block of a group times n_tokens <= V_DOT_TOKENS tokens, added to y [n_tokens, 16]. A sub-block
  * is summed in `chains` parts, so that the products of one token do not wait for each other. */
 V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
@@ -121,9 +135,7 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
         const int16_t *q = x.q + s * SPAN;
-        for (int line = 0; line < plane_bytes(t, t.bits) * SPAN / t.block; line += UNIT_BYTES)
-            V_PREFETCH(block.low + plane_bytes(t, t.bits) * SPAN / t.block * s + line
-                       + PREFETCH_BYTES);
+        prefetch_span(t, block, s);
         vi dot[V_DOT_TOKENS][MOST_CHAINS];
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
@@ -154,9 +166,6 @@ typedef struct {
     _Alignas(64) int16_t codes[128][32];
     _Alignas(64) int16_t mins[8][32];
 } block_tile;
-
-/* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
-#define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
 
 V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
@@ -226,6 +235,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
                      y + (size_t)g * group_stride + k * GROUP_ROWS);
 #undef EACH_TOKEN
 }
+#endif
 
 /* The activations of one block, from token k on. */
 V_INLINE block_activations block_of(const activations *a, code_traits t, int b, int k)
