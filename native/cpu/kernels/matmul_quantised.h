@@ -218,8 +218,8 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
 #define DOT(k)                                                                                     \
     if (k < n_tokens) {                                                                            \
         vh pair = vh_broadcast2(x.q + t.block * k + 2 * i);                                        \
-        first_##k = vi_dot(first_##k, w, pair);                                                    \
-        if (n_groups > 1) second_##k = vi_dot(second_##k, v, pair);                                \
+        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
+        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
     }
         EACH_TOKEN(DOT)
 #undef DOT

@@ -155,6 +155,7 @@ V_INLINE vi vi_dot(vi acc, vh a, vh b)
                       vpaddq_s32(vmull_s16(vget_low_s16(a.x[i]), vget_low_s16(b.x[i])),
                                  vmull_high_s16(a.x[i], b.x[i]))));
 }
+V_INLINE vi vi_dot_on(vi acc, vh a, vh b) { return vi_dot(acc, a, b); }
 
 #ifdef V_BYTES
 typedef struct { int8x16_t x[4]; } vb; /* 64 int8, four to a lane of a vi */
