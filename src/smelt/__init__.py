@@ -3,6 +3,9 @@
 from smelt import Engine
 engine = Engine("model.gguf")
 print(engine.generate("Once upon a time", max_tokens=64).text)
+
+Engine() without a path is the storyteller that comes with smelt:
+print(Engine().chat("Tell me a story about a fox who is afraid of the dark").text)
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     CancelledError,
+    ChatTemplateError,
     ContextOverflowError,
     DeviceError,
     ModelFormatError,
@@ -24,6 +28,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .completion import Completion, Piece
+    from .default_model import default_model_path
     from .engine import Engine
     from .quantisation import quantize
     from .tokenizer import Tokenizer
@@ -32,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CancelledError",
+    "ChatTemplateError",
     "Completion",
     "ContextOverflowError",
     "DeviceError",
@@ -44,6 +50,7 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "UnsupportedModelError",
+    "default_model_path",
     "quantize",
 ]
 
@@ -53,6 +60,7 @@ _LAZY = {
     "Engine": "engine",
     "Piece": "completion",
     "Tokenizer": "tokenizer",
+    "default_model_path": "default_model",
     "quantize": "quantisation",
 }
 
