@@ -236,8 +236,12 @@ class Engine:
 
         Evaluated from an empty cache, in float32 on the CPU (float64, rounded, on "reference").
         """
-        chunks = list(self._evaluate(self._checked_ids(ids), 0))
-        return np.concatenate(chunks).astype(np.float32, copy=False)
+        return np.concatenate(list(self.logits_in_chunks(ids))).astype(np.float32, copy=False)
+
+    def logits_in_chunks(self, ids: Sequence[int]) -> Iterator[np.ndarray]:
+        """The same rows in parts of at most chunk_tokens, so that a long text fills no memory;
+        those of "reference" in float64."""
+        return self._evaluate(self._checked_ids(ids), 0)
 
     def perplexity(
         self, text: str, n_ctx: int = 512, progress: Callable[[int, int], None] | None = None

@@ -1,0 +1,121 @@
+"""The pictures of a report: what each is called, what it shows, and how it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..tokenizer.labels import token_label
+from .plots import plot_attention, plot_error, plot_lens, plot_rms
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..tokenizer import Tokenizer
+    from .depth import ErrorByDepth, LayerRms
+    from .findings import Findings
+    from .lens import Lens
+
+__all__ = ["Picture", "error_picture", "pictures"]
+
+CELL = 9  # letters of a token in a cell of the logit lens
+
+
+@dataclass(frozen=True)
+class Picture:
+    """title: what question it answers; caption: what it shows and how to read it; here: what it
+    shows this time, or ""."""
+
+    name: str
+    title: str
+    caption: str
+    here: str
+    draw: Callable[[], Figure]
+
+
+def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
+    """Those of one run."""
+    lens, rms = findings.lens, findings.rms
+
+    def draw_lens() -> Figure:
+        labels = [[token_label(tokenizer, int(t), CELL) for t in row] for row in lens.tokens]
+        return plot_lens(lens, labels, [token_label(tokenizer, t, CELL) for t in lens.read])
+
+    return [
+        Picture(
+            "lens",
+            "How the answer takes shape, layer by layer (logit lens)",
+            "Each column is a token that the model has just read, each row a layer, from the input "
+            "at the bottom to the finished answer at the top. A cell names the token that the "
+            "model would say next if it stopped there; the lighter the cell, the more probable it "
+            "holds that token. Bold cells agree with the finished answer. ␣ is a space.",
+            _lens_here(lens, tokenizer),
+            draw_lens,
+        ),
+        Picture(
+            "rms",
+            "How large the activations are",
+            "From layer to layer the model carries a vector for every token along, the residual "
+            "stream, to which each layer's attention and feed-forward block add. The lines are "
+            "the root mean square of these vectors, of the median token; the blue area reaches "
+            "from the token with the smallest stream to that with the largest. A sudden jump, or "
+            "a line that falls to nothing, is what a broken layer looks like.",
+            _rms_here(rms),
+            lambda: plot_rms(rms),
+        ),
+        Picture(
+            "attention",
+            "Where attention heads look",
+            "Each square is one attention head. A row is a token, and the colours in it say how "
+            "that token shares its attention among the tokens before it and itself: dark is none, "
+            "yellow is all. Above each square stand the two places where the head looks most. "
+            "A yellow first column is a head at rest; a line beside the diagonal, one that always "
+            "looks at the token before.",
+            "",
+            lambda: plot_attention(findings.maps, findings.labels),
+        ),
+    ]
+
+
+def error_picture(compared: ErrorByDepth) -> Picture:
+    """That of two runs."""
+    here = ""
+    if compared.first is not None:
+        at = compared.first
+        here = (
+            f"The first op out of tolerance is {compared.ops[at]}: its relative error is "
+            f"{compared.errors[at]:.2g}."
+        )
+    elif compared.tolerance is not None:
+        here = "Every op is within its tolerance."
+    return Picture(
+        "error",
+        "How far two runs are apart",
+        f"The same text was run twice: as {compared.name_a} and as {compared.name_b}. Above, "
+        "each dot is one op, from the first on the left to the last on the right, and its height "
+        "the relative difference between the two runs, on a logarithmic scale: 10⁻² is 1 %. Below "
+        "stands how large the values are in both runs; there the two lines should lie on each "
+        "other. A slow rise is rounding that adds up; a sudden step is where a fault begins.",
+        here,
+        lambda: plot_error(compared),
+    )
+
+
+def _lens_here(lens: Lens, tokenizer: Tokenizer) -> str:
+    token, rows = int(lens.tokens[-1, -1]), len(lens.tokens)
+    label, settled = token_label(tokenizer, token, CELL), int(lens.settled()[-1])
+    when = "in the input already" if settled == 0 else f"from layer {settled - 1} on"
+    return (
+        f"After the last token the model's answer is {label}, with a probability of "
+        f"{100 * lens.probabilities[-1, -1]:.1f} %; of its layers 0 to {rows - 2}, it is the most "
+        f"probable token {when}."
+    )
+
+
+def _rms_here(rms: LayerRms) -> str:
+    first, last = rms.stream.middle[0], rms.stream.middle[-1]
+    return (
+        f"The median token's stream begins at {first:.3g} and ends at {last:.3g}; the largest "
+        f"of all tokens reaches {rms.stream.highest.max():.3g}."
+    )
