@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,15 @@ from smelt.cli.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["print_heading", "print_table", "print_text", "progress_bar", "spinner"]
+__all__ = ["is_narrow", "print_heading", "print_table", "print_text", "progress_bar", "spinner"]
 
 # Where nobody wraps lines a row stays one line, for grep.
 PLAIN_WIDTH = 4096
+
+
+def is_narrow(columns: int) -> bool:
+    """Whether the output is a terminal of fewer columns."""
+    return sys.stdout.isatty() and shutil.get_terminal_size().columns < columns
 
 
 def print_heading(text: str) -> None:
