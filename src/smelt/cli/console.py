@@ -64,6 +64,22 @@ def print_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Non
     _print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
+def has_colours() -> bool:
+    """Whether what is printed may have colours: by NO_COLOR and FORCE_COLOR, or in a terminal."""
+    from rich.console import Console
+
+    console = Console()
+    return console.is_terminal and console.color_system is not None and not console.no_color
+
+
+def print_coloured(parts: Iterable[tuple[str, str]]) -> None:
+    """Prints a running text of (text, style) parts; lines that are too long are wrapped."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text.assemble(*parts, overflow="fold"))
+
+
 def _print(what: RenderableType) -> None:
     from rich.console import Console
 

@@ -97,5 +97,3 @@ def parse_head(text: str, n_layers: int, n_heads: int) -> Head:
             f"{n_heads - 1}"
         )
     return layer, head
-
-

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import SmeltError
 
@@ -24,6 +24,7 @@ __all__ = [
     "RED",
     "inline_svg",
     "new_figure",
+    "require_matplotlib",
     "save",
 ]
 
@@ -37,7 +38,7 @@ PAGE_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
 FORMATS = (".png", ".svg")
 DPI = 160  # of PNG files: sharp on a dense screen, some 100 KB
 
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib 3.11 types the keys, earlier ones do not
     "svg.fonttype": "none",  # text stays text: searchable, small, and in the reader's own fonts
     "svg.hashsalt": "smelt",  # the same picture is the same bytes
     "font.family": "sans-serif",
@@ -65,17 +66,24 @@ STYLE = {
 }
 
 
-@contextmanager
-def new_figure(width: float, height: float) -> Iterator[Figure]:
-    """An empty figure, in inches, in the house style; SmeltError where matplotlib is missing."""
+def require_matplotlib() -> None:
+    """SmeltError that says what to install, where matplotlib is missing."""
     try:
-        import matplotlib
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError:
         raise SmeltError(
             "pictures are drawn with matplotlib, which is not installed; "
             "install it with: pip install 'smelt[plot]'"
         ) from None
+
+
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator[Figure]:
+    """An empty figure, in inches, in the house style; SmeltError where matplotlib is missing."""
+    require_matplotlib()
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
 

@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..printable import printable
-from ..tokenizer.labels import token_label
+from ..tokenizer.labels import token_label, visible
 from .figures import inline_svg
-from .surprise import LEVEL_NAMES
+from .surprise import LEVEL_NAMES, percent
 from .text_plot import ALPHAS
 
 if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
     from .pictures import Picture
-    from .surprise import Chunk, Scored, Surprise
+    from .surprise import Chunk, Surprise
 
-__all__ = ["percent", "render"]
+__all__ = ["render"]
 
 N_WORST = 6
-CONTEXT = 4  # tokens shown before a surprising one
+CONTEXT = 24  # letters shown before a surprising token
+LEAST = 1e-4  # probability of a next token that is listed
 SCALE = 1.25  # CSS pixels a point of a figure: its smallest letters are then 9 pixels high
 
 
@@ -58,19 +59,11 @@ def render(
         chunks=[_span(chunk, tokenizer) for chunk in chunks],
         special=any(chunk.special for chunk in chunks),
         summary=_summary(found),
-        worst=_worst(found, tokenizer),
+        worst=_worst(chunks, tokenizer),
         following=_following(found, tokenizer),
         pictures=[_inlined(picture) for picture in pictures],
         version=__version__,
     )
-
-
-def percent(probability: float) -> str:
-    """As many digits as tell something: 97 %, 4.2 %, 0.031 %, 2e-07 %."""
-    value = 100 * probability
-    if value >= 9.95 or value == 0:
-        return f"{value:.0f} %"
-    return f"{value:.1f} %" if value >= 0.995 else f"{value:.2g} %"
 
 
 def _summary(found: Surprise) -> str:
@@ -78,9 +71,13 @@ def _summary(found: Surprise) -> str:
         return "There is only one token, which nothing stands before."
     return (
         f"On average a token carries {found.mean_bits:.2f} bits of surprise: the model is as "
-        f"unsure as if it had to choose between {found.perplexity:.1f} equally probable tokens "
+        f"unsure as if it had to choose between {_count(found.perplexity)} equally probable tokens "
         "(its perplexity on this text)."
     )
+
+
+def _count(x: float) -> str:
+    return f"{x:.1f}" if x < 100 else f"{x:,.0f}"
 
 
 def _span(chunk: Chunk, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -106,29 +103,28 @@ def _tip(chunk: Chunk, tokenizer: Tokenizer) -> str:
     return f"{percent(2.0**-bits)}, {bits:.1f} bits{rank}; expected {expected}"
 
 
-def _worst(found: Surprise, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """The tokens of the last two levels that surprised most, the worst first."""
+def _worst(chunks: Sequence[Chunk], tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """The chunks that surprised most, the worst first; none that had a chance of one in two."""
 
-    def bits(place: int) -> float:
-        return found.tokens[place].bits or 0.0
+    def bits(at: int) -> float:
+        return chunks[at].bits or 0.0
 
-    places = sorted(range(1, len(found.tokens)), key=bits, reverse=True)[:N_WORST]
-    return [
-        {
-            "place": place + 1,
-            "token": token_label(tokenizer, found.tokens[place].token_id),
-            "probability": percent(2.0 ** -bits(place)),
-            "before": _labels(found.tokens[max(0, place - CONTEXT) : place], tokenizer),
-            "expected": token_label(tokenizer, found.tokens[place].expected[0][0]),
-            "expected_probability": percent(found.tokens[place].expected[0][1]),
-        }
-        for place in places
-        if bits(place) > 1
-    ]
-
-
-def _labels(tokens: Sequence[Scored], tokenizer: Tokenizer) -> str:
-    return "".join(token_label(tokenizer, token.token_id) for token in tokens)
+    surprising = [at for at in range(len(chunks)) if chunks[at].level]
+    worst = sorted(surprising, key=bits, reverse=True)[:N_WORST]
+    rows = []
+    for at in worst:
+        expected, p = chunks[at].tokens[0].expected[0]
+        before = "".join(chunk.text for chunk in chunks[:at])[-CONTEXT:]
+        rows.append(
+            {
+                "before": visible(before),
+                "token": visible(chunks[at].text),
+                "probability": percent(2.0 ** -bits(at)),
+                "expected": token_label(tokenizer, expected),
+                "expected_probability": percent(p),
+            }
+        )
+    return rows
 
 
 def _following(found: Surprise, tokenizer: Tokenizer) -> list[dict[str, Any]]:
@@ -140,6 +136,7 @@ def _following(found: Surprise, tokenizer: Tokenizer) -> list[dict[str, Any]]:
             "width": f"{100 * p / largest:.1f}",
         }
         for token, p in found.following
+        if p >= LEAST or p == largest
     ]
 
 

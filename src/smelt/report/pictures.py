@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..tokenizer.labels import token_label
 from .plots import plot_attention, plot_error, plot_lens, plot_rms
+from .surprise import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
             "that token shares its attention among the tokens before it and itself: dark is none, "
             "yellow is all. Above each square stand the two places where the head looks most. "
             "A yellow first column is a head at rest; a line beside the diagonal, one that always "
-            "looks at the token before.",
+            "looks at the token before. Numbers are places in the text, the first token's is 0.",
             "",
             lambda: plot_attention(findings.maps, findings.labels),
         ),
@@ -103,13 +104,16 @@ def error_picture(compared: ErrorByDepth) -> Picture:
 
 
 def _lens_here(lens: Lens, tokenizer: Tokenizer) -> str:
-    token, rows = int(lens.tokens[-1, -1]), len(lens.tokens)
-    label, settled = token_label(tokenizer, token, CELL), int(lens.settled()[-1])
-    when = "in the input already" if settled == 0 else f"from layer {settled - 1} on"
+    label = token_label(tokenizer, int(lens.tokens[-1, -1]), CELL)
+    settled, last = int(lens.settled()[-1]) - 1, len(lens.tokens) - 2
+    when = f"the most probable token from layer {settled} on"
+    if settled == last:
+        when = f"the most probable token only after layer {last}, the last"
+    elif settled < 0:
+        when = "the most probable token at every depth"
+    chance = percent(lens.probabilities[-1, -1])
     return (
-        f"After the last token the model's answer is {label}, with a probability of "
-        f"{100 * lens.probabilities[-1, -1]:.1f} %; of its layers 0 to {rows - 2}, it is the most "
-        f"probable token {when}."
+        f"After the whole text the answer is {label} with a probability of {chance}; it is {when}."
     )
 
 

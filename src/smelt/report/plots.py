@@ -97,9 +97,7 @@ def _readable(value: float) -> str:
     return "white" if value < 0.5 else "black"
 
 
-def plot_attention(
-    maps: Sequence[tuple[Head, Habit, np.ndarray]], tokens: Sequence[str]
-) -> Figure:
+def plot_attention(maps: Sequence[tuple[Head, Habit, np.ndarray]], tokens: Sequence[str]) -> Figure:
     """Attention maps [n, n] of some heads, side by side.
 
     tokens: labels of the n tokens, shown where there are few.

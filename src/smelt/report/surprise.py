@@ -26,6 +26,7 @@ __all__ = [
     "Scored",
     "Surprise",
     "log_probabilities",
+    "percent",
     "score",
     "surprise",
 ]
@@ -147,6 +148,19 @@ def score(logits: Iterable[np.ndarray], ids: Sequence[int]) -> Surprise:
                 following = expected
             at += 1
     return Surprise(tuple(tokens), following)
+
+
+def percent(probability: float) -> str:
+    """As many digits as tell something: 97 %, 4.2 %, 0.031 %, then 1 in 240,000."""
+    value = 100 * probability
+    if probability < 1e-9:
+        return "under 1 in 10⁹"
+    if probability < 1e-5:
+        times = float(f"{1 / probability:.2g}")
+        return f"1 in {times:,.0f}"
+    if value >= 9.95:
+        return f"{value:.0f} %"
+    return f"{value:.1f} %" if value >= 0.95 else f"{value:.2g} %"
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

@@ -48,17 +48,22 @@ def plot_surprise(chunks: Sequence[Chunk]) -> Figure:
     cells += _legend(last + 2)
     with new_figure((COLUMNS + 2) * ADVANCE, (last + 4) * LINE) as figure:
         figure.set_layout_engine("none")
-        limits = {"xlim": (-1, COLUMNS + 1), "ylim": (last + 3.1, -0.9)}
-        axes = figure.add_axes((0, 0, 1, 1), **limits)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(-1, COLUMNS + 1), ylim=(last + 3.1, -0.9))
         axes.set_axis_off()
         for cell in cells:
             place = (cell.column, cell.line - 0.44)
             alpha = ALPHAS[cell.level]
             axes.add_patch(Rectangle(place, cell.width, 0.88, color=RED, alpha=alpha, linewidth=0))
             for offset, word in _words(cell.text):
-                at = cell.column + offset
-                style = {"family": "monospace", "fontsize": SIZE}
-                axes.text(at, cell.line, word, va="center_baseline", **style)
+                axes.text(
+                    cell.column + offset,
+                    cell.line,
+                    word,
+                    va="center_baseline",
+                    family="monospace",
+                    fontsize=SIZE,
+                )
     return figure
 
 

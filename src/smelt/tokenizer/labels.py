@@ -9,7 +9,7 @@ from ..printable import printable
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
-__all__ = ["token_label", "token_piece"]
+__all__ = ["token_label", "token_piece", "visible"]
 
 # Marks for what cannot be seen; they are the ones that keyboards and editors show.
 VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
@@ -28,5 +28,10 @@ def token_label(tokenizer: Tokenizer, token: int, most: int = 0) -> str:
 
     most: where it is not 0, so many characters at most, the last of them then "…".
     """
-    shown = printable(token_piece(tokenizer, token).translate(VISIBLE))
+    shown = visible(token_piece(tokenizer, token))
     return shown[: most - 1] + "…" if 0 < most < len(shown) else shown
+
+
+def visible(text: str) -> str:
+    """The text in one line: spaces, tabs and line ends as marks, control characters as escapes."""
+    return printable(text.translate(VISIBLE))
