@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import has_colours, print_coloured, print_table, spinner
 from smelt.cli.engine import add_engine_arguments, open_engine
-from smelt.cli.text import add_text_arguments, integer_from, printable, read_text
+from smelt.cli.text import add_text_arguments, integer_from, read_text
+from smelt.printable import printable_text
 
 if TYPE_CHECKING:
     from smelt.report import Surprise
@@ -84,8 +85,7 @@ def _print_coloured(found: Surprise, tokenizer: Tokenizer) -> None:
 
     parts = []
     for chunk in found.chunks(tokenizer):
-        lines = [printable(line) for line in chunk.text.split("\n")]
-        parts.append(("\n".join(lines), STYLES[chunk.level] + " italic" * chunk.special))
+        parts.append((printable_text(chunk.text), STYLES[chunk.level] + " italic" * chunk.special))
     print_coloured(parts)
     legend = [("\nprobability: ", "")]
     for name, style in zip(LEVEL_NAMES, STYLES, strict=True):

@@ -6,14 +6,12 @@ everything but the SVG elements, in which matplotlib has escaped all texts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib import resources
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..printable import printable
+from ..printable import printable, printable_text
 from ..tokenizer.labels import token_label, visible
 from .figures import inline_svg
 from .surprise import LEVEL_NAMES, percent
@@ -29,6 +27,7 @@ __all__ = ["render"]
 N_WORST = 6
 CONTEXT = 24  # letters shown before a surprising token
 LEAST = 1e-4  # probability of a next token that is listed
+NARROW, SHRINK = 760, 0.75  # pixels: a wider figure is scrolled, not shrunk by more than that
 SCALE = 1.25  # CSS pixels a point of a figure: its smallest letters are then 9 pixels high
 
 
@@ -40,7 +39,8 @@ def render(
     pictures: Sequence[Picture],
     note: str = "",
 ) -> str:
-    """The page. facts: (name, value) of what ran; note: what is to be known first, or ""."""
+    """The page. pictures: the first is the text itself, which the page writes in its own letters;
+    facts: (name, value) of what ran; note: what is to be known first, or ""."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -49,6 +49,7 @@ def render(
     environment.filters["printable"] = printable
     source = resources.files("smelt.report").joinpath("page.html.j2").read_text("utf-8")
     chunks = found.chunks(tokenizer)
+    text, *drawn = pictures
     return environment.from_string(source).render(
         title=printable(title),
         facts=facts,
@@ -58,32 +59,17 @@ def render(
         level_names=LEVEL_NAMES,
         chunks=[_span(chunk, tokenizer) for chunk in chunks],
         special=any(chunk.special for chunk in chunks),
-        summary=_summary(found),
+        surprise=text,
         worst=_worst(chunks, tokenizer),
         following=_following(found, tokenizer),
-        pictures=[_inlined(picture) for picture in pictures],
+        pictures=[_inlined(picture) for picture in drawn],
         version=__version__,
     )
 
 
-def _summary(found: Surprise) -> str:
-    if not isfinite(found.mean_bits):
-        return "There is only one token, which nothing stands before."
-    return (
-        f"On average a token carries {found.mean_bits:.2f} bits of surprise: the model is as "
-        f"unsure as if it had to choose between {_count(found.perplexity)} equally probable tokens "
-        "(its perplexity on this text)."
-    )
-
-
-def _count(x: float) -> str:
-    return f"{x:.1f}" if x < 100 else f"{x:,.0f}"
-
-
 def _span(chunk: Chunk, tokenizer: Tokenizer) -> dict[str, Any]:
-    lines = [printable(line) for line in re.split(r"\r?\n", chunk.text)]
     return {
-        "text": "⏎\n".join(lines).replace("\\t", "\t"),
+        "text": printable_text(chunk.text).replace("\n", "⏎\n"),
         "level": chunk.level,
         "special": chunk.special,
         "tip": _tip(chunk, tokenizer),
@@ -144,12 +130,14 @@ def _inlined(picture: Picture) -> dict[str, Any]:
     from markupsafe import Markup
 
     figure = picture.draw()
+    width = 72 * SCALE * figure.get_figwidth()
     svg = inline_svg(figure, picture.name, picture.title)
     return {
         "name": picture.name,
         "title": picture.title,
         "caption": picture.caption,
         "here": picture.here,
-        "width": round(72 * SCALE * figure.get_figwidth()),
+        "width": round(width),
+        "least": round(SHRINK * width) if width > NARROW else 0,
         "svg": Markup(svg),  # escaped by matplotlib, and by inline_svg
     }

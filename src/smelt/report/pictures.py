@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from ..tokenizer.labels import token_label
 from .plots import plot_attention, plot_error, plot_lens, plot_rms
 from .surprise import percent
+from .text_plot import plot_surprise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from .depth import ErrorByDepth, LayerRms
     from .findings import Findings
     from .lens import Lens
+    from .surprise import Surprise
 
 __all__ = ["Picture", "error_picture", "pictures"]
 
@@ -36,14 +39,24 @@ class Picture:
 
 
 def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
-    """Those of one run."""
+    """Those of one run: surprise, lens, rms, attention."""
     lens, rms = findings.lens, findings.rms
+
+    chunks = findings.surprise.chunks(tokenizer)
 
     def draw_lens() -> Figure:
         labels = [[token_label(tokenizer, int(t), CELL) for t in row] for row in lens.tokens]
         return plot_lens(lens, labels, [token_label(tokenizer, t, CELL) for t in lens.read])
 
     return [
+        Picture(
+            "surprise",
+            "Which tokens came as a surprise",
+            "The text as the model read it: the stronger a token's colour, the less probable the "
+            "model had thought it from what stands before it. Tokens without colour were foreseen.",
+            _surprise_here(findings.surprise),
+            lambda: plot_surprise(chunks),
+        ),
         Picture(
             "lens",
             "How the answer takes shape, layer by layer (logit lens)",
@@ -103,6 +116,17 @@ def error_picture(compared: ErrorByDepth) -> Picture:
     )
 
 
+def _surprise_here(found: Surprise) -> str:
+    if not isfinite(found.mean_bits):
+        return ""
+    count = f"{found.perplexity:.1f}" if found.perplexity < 100 else f"{found.perplexity:,.0f}"
+    return (
+        f"On average a token carries {found.mean_bits:.2f} bits of surprise: the model is as "
+        f"unsure as if it had to choose between {count} equally "
+        "probable tokens (its perplexity on this text)."
+    )
+
+
 def _lens_here(lens: Lens, tokenizer: Tokenizer) -> str:
     label = token_label(tokenizer, int(lens.tokens[-1, -1]), CELL)
     settled, last = int(lens.settled()[-1]) - 1, len(lens.tokens) - 2
@@ -112,9 +136,7 @@ def _lens_here(lens: Lens, tokenizer: Tokenizer) -> str:
     elif settled < 0:
         when = "the most probable token at every depth"
     chance = percent(lens.probabilities[-1, -1])
-    return (
-        f"After the whole text the answer is {label} with a probability of {chance}; it is {when}."
-    )
+    return f"After the whole text, the answer is “{label}” with a probability of {chance}: {when}."
 
 
 def _rms_here(rms: LayerRms) -> str:

@@ -49,7 +49,7 @@ def plot_rms(rms: LayerRms) -> Figure:
         axes.set_xticks(layers[:: max(1, len(layers) // 16)])
         axes.set_xlabel("layer")
         axes.set_ylabel("root mean square (log scale)")
-        figure.legend(loc="outside upper left", ncols=2)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 
@@ -93,8 +93,8 @@ def plot_lens(lens: Lens, labels: Sequence[Sequence[str]], read: Sequence[str]) 
 
 
 def _readable(value: float) -> str:
-    """White or black text on this value of cividis, which runs from dark to light."""
-    return "white" if value < 0.5 else "black"
+    """White or black text on this value of cividis: whichever has more contrast."""
+    return "white" if value < 0.47 else "black"
 
 
 def plot_attention(maps: Sequence[tuple[Head, Habit, np.ndarray]], tokens: Sequence[str]) -> Figure:
@@ -155,7 +155,10 @@ def plot_error(compared: ErrorByDepth) -> Figure:
     with new_figure(7.6, 5.4) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         drawn = errors > 0
-        upper.plot(at[drawn], errors[drawn], ".", color=BLUE, label="relative error of an op")
+        if drawn.any():
+            upper.plot(at[drawn], errors[drawn], ".", color=BLUE, label="relative error of an op")
+        else:
+            upper.text(0.5, 0.5, "no difference at all", ha="center", transform=upper.transAxes)
         if compared.tolerance is not None:
             upper.plot(at, compared.tolerance, color=MUTED, linewidth=1, ls="--", label="tolerance")
         if compared.first is not None:
@@ -163,13 +166,16 @@ def plot_error(compared: ErrorByDepth) -> Figure:
             upper.plot(first, errors[first], "D", color=ORANGE, label=f"{compared.ops[first]}")
         _log_axis(upper, (1.0,), _power_of_ten)
         upper.set_ylabel("relative error (log scale)")
-        lower.plot(at, compared.rms_a, color=BLUE, linewidth=1.2, label=compared.name_a)
-        lower.plot(at, compared.rms_b, color=ORANGE, linewidth=1.2, ls="--", label=compared.name_b)
+        lower.plot(at, compared.rms_a, color=BLUE, linewidth=1.2, label=f"A: {compared.name_a}")
+        lower.plot(
+            at, compared.rms_b, color=ORANGE, linewidth=1.2, ls="--", label=f"B: {compared.name_b}"
+        )
         _log_axis(lower, (1.0,), "{:g}".format)
         lower.set_ylabel("rms (log scale)")
         _layer_axis(lower, compared.layers)
         for axes in (upper, lower):
-            axes.legend(loc="best", fontsize=8.5)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(loc="best", fontsize=8.5)
     return figure
 
 

@@ -25,6 +25,7 @@ COLUMNS = 84
 SIZE = 10.5  # points
 ADVANCE = 0.602 * SIZE / 72  # inches a letter of DejaVu Sans Mono
 LINE = 1.6 * SIZE / 72  # inches
+GAP = 0.12  # columns between the grounds of neighbours
 TAB = "    "
 
 
@@ -54,7 +55,9 @@ def plot_surprise(chunks: Sequence[Chunk]) -> Figure:
         for cell in cells:
             place = (cell.column, cell.line - 0.44)
             alpha = ALPHAS[cell.level]
-            axes.add_patch(Rectangle(place, cell.width, 0.88, color=RED, alpha=alpha, linewidth=0))
+            axes.add_patch(
+                Rectangle(place, cell.width - GAP, 0.88, color=RED, alpha=alpha, linewidth=0)
+            )
             for offset, word in _words(cell.text):
                 axes.text(
                     cell.column + offset,
@@ -86,11 +89,13 @@ def lay_out(chunks: Sequence[Chunk], columns: int = COLUMNS) -> list[Cell]:
 
 def _legend(line: int) -> list[Cell]:
     cells = []
-    column = 0
+    title = "probability:"
+    column = len(title) + 1
+    cells.append(Cell(line, 0, title, len(title), 0))
     for level, name in enumerate(LEVEL_NAMES):
         text = f" {name} "
         cells.append(Cell(line, column, text, len(text), level))
-        column += len(text) + 2
+        column += len(text) + 1
     return cells
 
 

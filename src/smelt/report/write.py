@@ -11,7 +11,6 @@ from ..errors import SmeltError
 from .figures import save
 from .page import render
 from .pictures import pictures
-from .text_plot import plot_surprise
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -28,13 +27,11 @@ def draw(findings: Findings, tokenizer: Tokenizer, name: str, path: str | os.Pat
 
     SmeltError for another name or ending, or where matplotlib is missing.
     """
-    if name == "surprise":
-        save(plot_surprise(findings.surprise.chunks(tokenizer)), Path(path))
-        return
     made = {picture.name: picture for picture in pictures(findings, tokenizer)}
     if name not in made:
         raise SmeltError(f"there is no picture {name!r}; there are {', '.join(PICTURES)}")
-    save(made[name].draw(), Path(path))
+    picture = made[name]
+    save(picture.draw(), Path(path), picture.title, picture.caption)
 
 
 def write_page(
