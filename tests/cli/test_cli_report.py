@@ -35,7 +35,7 @@ def test_the_page_is_called_report_html(smelt, model, tmp_path, monkeypatch, dra
 def test_one_picture(smelt, model, tmp_path, monkeypatch, name, drawing):
     monkeypatch.chdir(tmp_path)
     code, out, err = smelt("report", model, "-p", TEXT, "--picture", name)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "") and out.startswith(f"{name}.png: ")
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert smelt("report", model, "-p", TEXT, "--picture", name, "-o", "x.svg")[0] == 0
     assert "<svg" in (tmp_path / "x.svg").read_text("utf-8")

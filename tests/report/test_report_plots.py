@@ -121,12 +121,13 @@ def error_by_depth(**options: object) -> ErrorByDepth:
         "errors": [0.0, 1e-7, 1e-6, 3e-2, 5e-2],
         "rms_a": [1.0, 2.0, 3.0, 4.0, 5.0],
         "rms_b": [1.0, 2.0, 3.0, 9.0, 5.0],
+        "tolerance": [1e-6, 1e-6, 1e-5, 1e-4, 1e-4],
     }
     return ErrorByDepth(**(values | options))  # type: ignore[arg-type]
 
 
 def test_error_by_depth() -> None:
-    figure = plot_error(error_by_depth(tolerance=[1e-6, 1e-6, 1e-5, 1e-4, 1e-4], first=3))
+    figure = plot_error(error_by_depth(first=3))
     upper, lower = figure.axes
     assert upper.get_yscale() == lower.get_yscale() == "log"
     assert "relative error" in upper.get_ylabel() and "rms" in lower.get_ylabel()

@@ -42,7 +42,7 @@ PAGE_COLOURS = {
 }
 
 FORMATS = (".png", ".svg")
-LETTERS_AN_INCH = 16  # of a caption
+LETTERS_AN_INCH = 14.5  # of a caption
 DPI = 160  # of PNG files: sharp on a dense screen, some 100 KB
 
 STYLE: dict[Any, Any] = {  # matplotlib 3.11 types the keys, earlier ones do not

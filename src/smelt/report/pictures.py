@@ -101,15 +101,15 @@ def error_picture(compared: ErrorByDepth) -> Picture:
             f"The first op out of tolerance is {compared.ops[at]}: its relative error is "
             f"{compared.errors[at]:.2g}."
         )
-    elif compared.tolerance is not None:
+    else:
         here = "Every op is within its tolerance."
     return Picture(
         "error",
         "How far two runs are apart",
-        f"The same text was run twice: as {compared.name_a} and as {compared.name_b}. Above, "
-        "each dot is one op, from the first on the left to the last on the right, and its height "
-        "the relative difference between the two runs, on a logarithmic scale: 10⁻² is 1 %. Below "
-        "stands how large the values are in both runs; there the two lines should lie on each "
+        f"The same text was run twice: A is {compared.name_a}, B is {compared.name_b}. Above, each "
+        "dot is one op, from the first on the left to the last on the right, and its height the "
+        "relative difference between the two runs (10⁻² is 1 %); the dashed line is what rounding "
+        "explains. Below stands how large the values are in both; these lines should lie on each "
         "other. A slow rise is rounding that adds up; a sudden step is where a fault begins.",
         here,
         lambda: plot_error(compared),

@@ -156,14 +156,19 @@ def plot_error(compared: ErrorByDepth) -> Figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         drawn = errors > 0
         if drawn.any():
-            upper.plot(at[drawn], errors[drawn], ".", color=BLUE, label="relative error of an op")
+            upper.plot(at[drawn], errors[drawn], ".", color=BLUE, label="error of an op")
         else:
             upper.text(0.5, 0.5, "no difference at all", ha="center", transform=upper.transAxes)
-        if compared.tolerance is not None:
-            upper.plot(at, compared.tolerance, color=MUTED, linewidth=1, ls="--", label="tolerance")
+        upper.plot(at, compared.tolerance, color=MUTED, linewidth=1, ls="--", label="tolerance")
         if compared.first is not None:
             first = compared.first
-            upper.plot(first, errors[first], "D", color=ORANGE, label=f"{compared.ops[first]}")
+            upper.plot(
+                first,
+                errors[first],
+                "D",
+                color=ORANGE,
+                label=f"first above it: {compared.ops[first]}",
+            )
         _log_axis(upper, (1.0,), _power_of_ten)
         upper.set_ylabel("relative error (log scale)")
         lower.plot(at, compared.rms_a, color=BLUE, linewidth=1.2, label=f"A: {compared.name_a}")
@@ -173,9 +178,8 @@ def plot_error(compared: ErrorByDepth) -> Figure:
         _log_axis(lower, (1.0,), "{:g}".format)
         lower.set_ylabel("rms (log scale)")
         _layer_axis(lower, compared.layers)
-        for axes in (upper, lower):
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="best", fontsize=8.5)
+        for axes, columns in ((upper, 3), (lower, 1)):
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8.5, ncols=columns)
     return figure
 
 
