@@ -109,14 +109,16 @@ def run(args: argparse.Namespace) -> int:
 
 def show(diff: Diff, verdict: Verdict | None, everything: bool) -> None:
     """The two sides, the first op out of tolerance and why, and a table."""
-    for side, traced in (("A", diff.a), ("B", diff.b)):
-        print_text(f"{side}: {_what(traced)}")
     n, n_wrong = len(diff.differences), len(diff.wrong)
     count = f"{n} values of {diff.b.n_tokens} tokens compared"
     if diff.first is None:
         print_heading(f"{count}: all within tolerance")
     else:
         print_heading(f"{count}: {n_wrong} op{'s' * (n_wrong != 1)} out of tolerance")
+    for side, traced in (("A", diff.a), ("B", diff.b)):
+        print_text(f"{side}: {_what(traced)}")
+    if diff.first is not None:
+        print()
         _show_first(diff, diff.first, verdict)
     _show_bad(diff)
     unmatched = [name for side in (diff.a, diff.b) for name in getattr(side, "unmatched", [])]

@@ -36,7 +36,10 @@ def allowed_errors(
     floor = float_floor(_terms(b, run_b) or _terms(a, run_a))
     if {a.op, b.op} & EXPONENTIALS:
         floor += SCORE * UNIT
-    operands = operand_error(a, b, run_a, run_b)
+    multiplied = inputs.get(b.inputs[0] if b.inputs else "", None)
+    seen = multiplied is not None and not NORMS & {a.op, b.op}
+    crests = multiplied.crests if multiplied is not None and seen else None
+    operands = operand_error(a, b, run_a, run_b, crests)
     scale = np.maximum(distance.norms, np.median(distance.norms))
     whole = not between and all(len(d.errors) == len(distance.errors) for d in inputs.values())
     ops = {a.op, b.op}

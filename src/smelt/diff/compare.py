@@ -96,7 +96,7 @@ def compare(
             if difference.verdict != "ok":
                 tainted.add(value.name)
         diff.differences += found
-        done[value.name] = max((d.distance for d in found), key=lambda d: d.worst)
+        done[value.name] = max((d.distance for d in found if d.distance.n), key=lambda d: d.worst)
         if progress:
             progress(at + 1, len(common))
     return diff
@@ -128,7 +128,7 @@ def _compare_value(
             limits = diff.scale * allowed_errors(own_a, own_b, a, b, distance, compared, between)
             excess = distance.errors / limits
             over = bool((excess > 1).any()) or distance.n_bad_differ > 0
-            tensor = next((key for key in (key_a, key_b) if key != value.name), "")
+            tensor = "" if a.values and b.values else key_b if a.values else key_a
             most = int(excess.argmax())
             difference = Difference(
                 value,
@@ -213,7 +213,7 @@ def _missing(diff: Diff, a: TracedValue, b: TracedValue) -> Difference | None:
     """The input of an op that one of the two programs does not have, where they should be alike."""
     if diff.a.info.fused != diff.b.info.fused or not (diff.a.values and diff.b.values):
         return None
-    for side, run, other, value in (("A", diff.a, diff.b, a), ("B", diff.b, diff.a, b)):
+    for side, run, other, value in (("B", diff.b, diff.a, b), ("A", diff.a, diff.b, a)):
         for name in value.inputs:
             if name in run.by_name and name not in other.by_name:
                 lost = run.by_name[name]

@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = ["Bad", "Distance", "aligned", "row_errors"]
 
+BLOCKS = (32, 256)  # in which activations are quantised
 Blocks = Iterator[tuple[int, np.ndarray]]
 
 
@@ -30,6 +31,8 @@ class Distance:
 
     relative: ‖a - b‖ / ‖b‖; worst: the largest error of a token (see tolerance.py), which is token
     `worst_token`; largest: the largest |a - b|, of `token` and `element`, where a has `value_a`.
+    crests: of blocks of 32 and of 256 of b's elements, the root mean square of their largest ones
+        over that of all, in the token where it is largest.
     bad: the first non-finite number of each side; n_bad_differ: elements that are finite on one
     side alone, or differently not finite.
     """
@@ -49,6 +52,7 @@ class Distance:
     core2: list[np.ndarray] = field(default_factory=list, repr=False)
     peaks: list[np.ndarray] = field(default_factory=list, repr=False)
     dot: float = 0.0
+    crests: dict[int, float] = field(default_factory=dict)
 
     def add(self, first: int, a: np.ndarray, b: np.ndarray) -> None:
         """Takes in the rows of tokens `first` and on, [n, *shape] of both sides."""
@@ -74,6 +78,8 @@ class Distance:
             sums.append(np.einsum("ij,ij->i", x, y))
         self.dot += float(np.einsum("ij,ij->", a, b))
         self.peaks.append(difference.max(axis=1))
+        for size in BLOCKS:
+            self.crests[size] = max(self.crests.get(size, 0.0), _crest(b, size))
         self.core2.append(_core(b) if len(shape) == 1 else self.norm2_b[-1])
 
     def _add_bad(self, first: int, a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -123,6 +129,14 @@ class Distance:
     @property
     def worst_token(self) -> int:
         return int(np.concatenate(self.tokens)[self.errors.argmax()])
+
+
+def _crest(rows: np.ndarray, size: int) -> float:
+    """See Distance.crests; a last block that is not full counts as one."""
+    squares = np.pad(rows * rows, ((0, 0), (0, -rows.shape[1] % size)))
+    largest = squares.reshape(len(rows), -1, size).max(axis=2).sum(axis=1) * size
+    total = squares.sum(axis=1)
+    return float(np.sqrt(np.max(largest[total > 0] / total[total > 0], initial=0.0)))
 
 
 def _core(rows: np.ndarray) -> np.ndarray:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import SmeltError
+from ..graph.ops import Op
+from ..graph.placement import READS_PAGES, WRITES_PAGES
+from ..graph.program import Program, build
 from .bounds import allowed_errors
 from .measure import Distance
 
 if TYPE_CHECKING:
-    from ..graph.ops import Op
     from ..model import Model
-    from ..trace import Run
+    from ..trace import Run, TracedValue
     from .compare import Diff, Difference
 
 __all__ = ["Verdict", "explain"]
@@ -84,33 +86,61 @@ def _model(run: Run) -> Model | None:
 def _own_error(run: Run, model: Model, name: str) -> tuple[float, float] | None:
     """A side's error of a value against float64 on its own inputs, and what is allowed; None where
     it cannot be told: an input was not traced, or the file now records another program."""
-    from ..graph.program import build
-
-    n = run.n_tokens
+    own, n = run.by_name.get(name), run.n_tokens
+    if own is None or n > MOST_TOKENS:
+        return None
     program = build(model.record(n), n, n, run.info.fused)
     op = next((op for op in program.ops if any(v.name == name for v in op.outputs)), None)
-    own = run.by_name.get(name)
-    if op is None or own is None or n > MOST_TOKENS:
-        return None
-    reads = tuple(value.name for value in op.inputs)
-    if (own.op, own.inputs[: len(reads)]) != (op.kind, reads):
+    op = _as_run(own, op, program)
+    if op is None:
         return None
     expected = _replay(run, model, program, op, name)
     if expected is None:
         return None
     distance = Distance()
     distance.add(0, run[name], expected)
-    limits = allowed_errors(own, own, run, run, distance, {}, [])
+    inputs = {}
+    for source in own.inputs:
+        x = run[source]
+        inputs[source] = Distance()
+        inputs[source].add(0, x, x)  # no error, but what an op's bounds are taken from
+    limits = allowed_errors(own, own, run, run, distance, inputs, [])
     excess = distance.errors / limits
     at = int(excess.argmax())
     return float(distance.errors[at]) if not distance.n_bad_differ else np.inf, float(limits[at])
 
 
-def _replay(run: Run, model: Model, program: Any, op: Op, name: str) -> np.ndarray | None:
+def _as_run(own: TracedValue, op: Op | None, program: Program) -> Op | None:
+    """The op as the run recorded it, which may be another than the file's program has now; of a
+    fused op the run does not tell enough to differ."""
+    if op is not None and op.parts:
+        reads = tuple(value.name for value in op.inputs)
+        same = (own.op, own.inputs[: len(reads)], own.params) == (op.kind, reads, op.params)
+        return op if same else None
+    values = {value.name: value for value in program.values}
+    weights = {weight.name: weight for weight in program.weights}
+    try:
+        return Op(
+            own.op,
+            tuple(values[name] for name in own.inputs[: _operands(own.op)]),
+            (values[own.name],),
+            (*(weights[name] for name, _ in own.weights), None, None)[:2],
+            own.params,
+            own.layer,
+        )
+    except KeyError:
+        return None
+
+
+def _operands(kind: str) -> int:
+    """How many values an op reads; more inputs of a run are what it finds in pages."""
+    return 1 if kind in READS_PAGES else 2
+
+
+def _replay(run: Run, model: Model, program: Program, op: Op, name: str) -> np.ndarray | None:
     """The op's parts on the reference device, with the run's own arrays as inputs."""
     from ..backends import reference
     from ..backends.base import PAGE_TOKENS, Step
-    from ..graph.placement import READS_PAGES, WRITES_PAGES
 
     ids = np.array(run.info.token_ids, np.int32)
     rows = np.arange(len(ids), dtype=np.int32)

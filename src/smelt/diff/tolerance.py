@@ -9,10 +9,10 @@ over the median row's where that is larger. An op may add
 of random sign add up to. What an op's operands are rounded to, relative to their norm:
 
 - activations before a dot product with quantised weights: q of at most L levels a side in blocks of
-  B, with the block's largest element as the scale. That element is at most sqrt(B) times the rms,
-  and a rounding error is uniform, so the error is at most sqrt(B) / (L sqrt(12)). smelt's CPU:
-  L = 2047; llama.cpp: 127, and half precision for F16, bfloat16 for BF16 weights. Metal and the
-  reference round nothing.
+  B, with the block's largest element as the scale: crest / (L sqrt(12)), since a rounding error is
+  uniform. The crest, a block's largest element over the rms, is taken from the activations where
+  they are seen, and is at most sqrt(B). smelt's CPU: L = 2047; llama.cpp: 127, and half precision
+  for F16, bfloat16 for BF16 weights. Metal and the reference round nothing.
 - keys and values in an f16 cache: half a unit in the last place, 2^-11.
 - weights, where the two sides have them in different formats: b bits over the range of a sub-block
   of 32, whose largest element is sqrt(2 ln 32) sigma for Gaussian weights, give a step of
@@ -28,6 +28,7 @@ elements they scale, softmax by the largest difference of a score.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import log, sqrt
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,19 @@ def float_floor(n: int) -> float:
     return UNIT * (16 + 4 * sqrt(n))
 
 
-def operand_error(a: TracedValue, b: TracedValue, run_a: Run, run_b: Run) -> float:
-    """What both sides together round an op's operands by, as a share of their norm."""
-    return (
-        _activations(a, run_a) + _activations(b, run_b) + _weights(a, b) + _pages(a, run_a, run_b)
-    )
+def operand_error(
+    a: TracedValue,
+    b: TracedValue,
+    run_a: Run,
+    run_b: Run,
+    crests: Mapping[int, float] | None = None,
+) -> float:
+    """What both sides together round an op's operands by, as a share of their norm.
+
+    crests: of the activations that it multiplies, by block size, where they are known.
+    """
+    rounded = _activations(a, run_a, crests or {}) + _activations(b, run_b, crests or {})
+    return rounded + _weights(a, b) + _pages(a, run_a, run_b)
 
 
 def _kind(run: Run) -> str:
@@ -68,7 +77,7 @@ def _kind(run: Run) -> str:
     return run.info.device.partition(",")[0]
 
 
-def _activations(value: TracedValue, run: Run) -> float:
+def _activations(value: TracedValue, run: Run, crests: Mapping[int, float]) -> float:
     if value.op not in MULTIPLIES:
         return 0.0
     device = _kind(run)
@@ -77,7 +86,8 @@ def _activations(value: TracedValue, run: Run) -> float:
         if fmt in ROUNDED_TO and device == "llama.cpp":
             errors.append(ROUNDED_TO[fmt])
         elif fmt in FORMATS and _bits(fmt) <= 8 and device in LEVELS:
-            errors.append(sqrt(FORMATS[fmt].block_weights / 12) / LEVELS[device])
+            size = FORMATS[fmt].block_weights
+            errors.append(crests.get(size, sqrt(size)) / sqrt(12) / LEVELS[device])
     return max(errors)
 
 
