@@ -17,6 +17,7 @@ from typing import Any
 
 from smelt import __version__
 from smelt.cli import (
+    diff,
     generate,
     info,
     perplexity,
@@ -32,7 +33,18 @@ from smelt.errors import SmeltError
 
 __all__ = ["main"]
 
-COMMANDS = (generate, info, tokenize, perplexity, plan, quantize, trace, surprise, report)
+COMMANDS = (
+    generate,
+    info,
+    tokenize,
+    perplexity,
+    plan,
+    quantize,
+    trace,
+    diff,
+    surprise,
+    report,
+)
 EXAMPLES = """\
 examples:
   smelt generate model.gguf "Once upon a time"
