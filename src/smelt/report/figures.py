@@ -117,7 +117,8 @@ def _annotate(figure: Figure, title: str, caption: str) -> None:
 
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(caption, int(width * LETTERS_AN_INCH))
-    above, below = 0.45, 0.25 + 0.16 * len(lines)
+    heading = textwrap.wrap(title, int(width * LETTERS_AN_INCH * 0.68))  # bold and larger
+    above, below = 0.22 + 0.23 * len(heading), 0.25 + 0.16 * len(lines)
     whole = above + height + below
     figure.set_size_inches(width, whole)
     engine = figure.get_layout_engine()
@@ -127,7 +128,7 @@ def _annotate(figure: Figure, title: str, caption: str) -> None:
         for axes in figure.axes:
             axes.set_position((0, below / whole, 1, height / whole))
     left = 0.1 / width
-    figure.text(left, 1 - 0.12 / whole, title, va="top", fontsize=12, weight="bold")
+    figure.text(left, 1 - 0.12 / whole, "\n".join(heading), va="top", fontsize=12, weight="bold")
     figure.text(left, (below - 0.12) / whole, "\n".join(lines), va="top", fontsize=8.5, color=MUTED)
 
 

@@ -83,7 +83,7 @@ def plot_lens(lens: Lens, labels: Sequence[Sequence[str]], read: Sequence[str]) 
         axes.set_xlabel("token just read")
         axes.set_ylabel("after layer")
         _bare(axes)
-        bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.01, aspect=30)
+        bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.01, aspect=3 * n_rows)
         bar.set_ticks(
             [0, 0.25, 0.5, 0.75, 1], labels=[f"{percent} %" for percent in (0, 25, 50, 75, 100)]
         )
