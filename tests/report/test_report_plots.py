@@ -47,8 +47,8 @@ def test_rms_draws_the_medians() -> None:
     assert list(attention.get_xdata()) == list(feed_forward.get_xdata()) == [0, 1, 2]
     assert [line.get_color() for line in axes.get_lines()] == [BLUE, ORANGE, GREEN]
     assert len({line.get_marker() for line in axes.get_lines()}) == 3  # not by colour alone
-    box = axes.collections[0].get_datalim(axes.transData)
-    assert (box.y0, box.y1) == pytest.approx((np.sqrt(0.5), 8 * 10 / np.sqrt(2)))
+    outline = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (outline.min(), outline.max()) == pytest.approx((np.sqrt(0.5), 80 / np.sqrt(2)))
 
 
 def test_the_lens_has_a_cell_for_each_layer_and_place() -> None:
