@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from smelt.cli.console import is_narrow, print_heading, print_table, print_text, progress_bar
+from smelt.cli.console import (
+    is_narrow,
+    print_facts,
+    print_heading,
+    print_table,
+    print_text,
+    progress_bar,
+)
 from smelt.cli.text import UsageError, read_file
 
 if TYPE_CHECKING:
@@ -66,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="multiply all tolerances (default: 1)",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="where nothing is out of tolerance, also run each op of both sides again in float64 "
+        "on its own inputs (always done for two formats, which lie far apart)",
+    )
     parser.add_argument("--all", action="store_true", help="show every value that was compared")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -82,7 +96,7 @@ def _factor(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     from smelt.diff import compare
-    from smelt.diff.replay import explain
+    from smelt.diff.replay import check, explain, formats_differ
     from smelt.diff.sides import Side, open_sides, parse_side
 
     a = parse_side(args.a)
@@ -99,6 +113,9 @@ def run(args: argparse.Namespace) -> int:
         with runs[0], runs[1]:
             with progress_bar("compare") as progress:
                 diff = compare(*runs, scale=args.tolerance, progress=progress)
+            if diff.first is None and (args.check or formats_differ(diff)):
+                with progress_bar("check") as progress:
+                    check(diff, progress)
             verdict = None if diff.first is None else explain(diff, diff.first)
             if args.json:
                 print(json.dumps(_report(diff, verdict), ensure_ascii=False))
@@ -115,12 +132,12 @@ def show(diff: Diff, verdict: Verdict | None, everything: bool) -> None:
         print_heading(f"{count}: all within tolerance")
     else:
         print_heading(f"{count}: {n_wrong} op{'s' * (n_wrong != 1)} out of tolerance")
-    for side, traced in (("A", diff.a), ("B", diff.b)):
-        print_text(f"{side}: {_what(traced)}")
+    print_facts((side, _what(traced)) for side, traced in (("A", diff.a), ("B", diff.b)))
     if diff.first is not None:
         print()
         _show_first(diff, diff.first, verdict)
-    _show_bad(diff)
+    if diff.bad:
+        print_facts(_bad(diff))
     unmatched = [name for side in (diff.a, diff.b) for name in getattr(side, "unmatched", [])]
     if unmatched:
         print_text(f"no counterpart: {', '.join(unmatched)}")
@@ -146,32 +163,42 @@ def _what(run: Run) -> str:
 
 
 def _show_first(diff: Diff, first: Difference, verdict: Verdict | None) -> None:
-    where = f"layer {first.value.layer}, " if first.value.layer >= 0 else ""
-    tensor = f" {first.tensor}" if first.tensor else ""
-    print_text(f"first: {first.value.name}{tensor} ({where}{first.value.op})")
+    layer = f" of layer {first.value.layer}" if first.value.layer >= 0 else ""
+    tensor = f" ({first.tensor})" if first.tensor else ""
+    print_heading(f"first: {first.value.name}{tensor}, {first.value.op}{layer}")
+    facts = []
     if first.verdict != "missing":
         d = first.distance
-        inputs = ", ".join(f"{name} {error:.2g}" for name, error in first.inputs.items())
-        print_text(
-            f"  error {first.error:.2g} at token {_token(diff, first.token)}, allowed "
-            f"{first.allowed:.2g}" + (f"; its inputs: {inputs}" if inputs else "")
+        facts = [
+            (
+                "error",
+                f"{first.error:.2g}, allowed {first.allowed:.2g}, at token "
+                f"{_token(diff, first.token)}",
+            ),
+            ("inputs", ", ".join(f"{name} {e:.2g}" for name, e in first.inputs.items()) or "none"),
+            (
+                "largest",
+                f"{d.largest:.3g} at token {_token(diff, d.token)}, element {_element(d.element)}: "
+                f"{d.value_a:.5g} in A, {d.value_b:.5g} in B",
+            ),
+        ]
+    facts += [("program", note) for note in first.notes]
+    if verdict:
+        *judged, last = verdict.lines or [""]
+        facts += [("float64", line) for line in judged]
+        facts += (
+            [("so", last.removeprefix("so "))] if last.startswith("so ") else [("float64", last)]
         )
-        print_text(
-            f"  largest difference {d.largest:.3g}: {d.value_a:.5g} in A, {d.value_b:.5g} in B, "
-            f"at token {_token(diff, d.token)}, element {_element(d.element)}"
-        )
-    for note in first.notes:
-        print_text(f"  {note}")
-    for line in verdict.lines if verdict else ():
-        print_text(f"  {line}")
+    print_facts(fact for fact in facts if fact[1])
 
 
-def _show_bad(diff: Diff) -> None:
+def _bad(diff: Diff) -> Iterator[tuple[str, str]]:
     for difference, bad in diff.bad:
         value = difference.value
-        print_text(
-            f"{bad.side.upper()} is {bad.value} first in {value.name} ({value.op}), token "
-            f"{_token(diff, bad.token)}, element {_element(bad.element)}"
+        yield (
+            str(bad.value),
+            f"first in {bad.side.upper()}'s {value.name} ({value.op}), token "
+            f"{_token(diff, bad.token)}, element {_element(bad.element)}",
         )
 
 
@@ -201,7 +228,7 @@ def _role(value: TracedValue) -> str:
 def _show_table(differences: list[Difference]) -> None:
     tensors = any(d.tensor for d in differences)
     columns = ["value", *(["tensor"] if tensors else []), "op", ">error", ">allowed", ">relative"]
-    columns += [">cosine", ">largest", "where", ""]
+    columns += [">cosine", ">largest", "at token", ""]
     narrow = {"op", ">relative", ">cosine"} if is_narrow(110) else set()
     rows = []
     for d in differences:
@@ -215,8 +242,8 @@ def _show_table(differences: list[Difference]) -> None:
             ">relative": "" if missing else f"{d.distance.relative:.1e}",
             ">cosine": "" if missing else f"{d.distance.cosine:.7f}",
             ">largest": "" if missing else f"{d.distance.largest:.2e}",
-            "where": "" if missing else f"{d.distance.token} {_element(d.distance.element)}",
-            "": "" if d.verdict == "ok" else d.verdict.upper() if d.verdict != "follows" else "·",
+            "at token": "" if missing else f"{d.distance.token} {_element(d.distance.element)}",
+            "": d.verdict if d.verdict == "follows" else d.verdict.upper().replace("OK", ""),
         }
         rows.append([cells[column] for column in columns if column not in narrow])
     print_table(rows, [column for column in columns if column not in narrow])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +52,7 @@ class Diff:
     differences: list[Difference]
     scale: float
 
-    @cached_property
+    @property
     def wrong(self) -> list[Difference]:
         """The ops out of tolerance whose inputs are not, in program order."""
         return [d for d in self.differences if d.verdict in ("wrong", "missing")]
@@ -63,7 +62,7 @@ class Diff:
         """The first op where the runs part, or None."""
         return self.wrong[0] if self.wrong else None
 
-    @cached_property
+    @property
     def bad(self) -> list[tuple[Difference, Bad]]:
         """What is not finite: for each side the first value that has such a number."""
         found: dict[str, tuple[Difference, Bad]] = {}
