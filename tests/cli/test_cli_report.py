@@ -76,6 +76,14 @@ def test_two_runs(smelt, model, tmp_path, drawing):
     assert "B: tiny.gguf on reference" in drawn and "first above it" not in drawn
 
 
+def test_diff_draws_it_too(smelt, model, tmp_path, drawing):
+    code, out, err = smelt("diff", model, "-p", TEXT, "--plot", tmp_path / "error.svg")
+    assert (code, err) == (0, "") and "within tolerance" in out
+    assert "B: tiny.gguf on reference" in (tmp_path / "error.svg").read_text("utf-8")
+    code, out, err = smelt("diff", model, "-p", TEXT, "--plot", tmp_path / "error.pdf")
+    assert (code, out) == (1, "") and ".png or .svg" in err
+
+
 def test_a_run_of_other_tokens_is_refused(smelt, model, tmp_path, drawing):
     run = tmp_path / "run.npz"
     assert smelt("trace", model, "-p", "another text", "-o", run)[0] == 0

@@ -65,6 +65,19 @@ def test_error_by_depth_is_the_diff(runs: tuple[Run, Run]) -> None:
     assert "other.gguf" in picture.caption and "tiny.gguf" in picture.caption
 
 
+def test_what_is_not_finite_in_one_run_is_infinitely_far(runs: tuple[Run, Run]) -> None:
+    a, b = runs
+    diff = compare(a, b)
+    at = [d.value.name for d in diff.differences].index("blk.0.ffn_out")
+    diff.differences[at].distance.n_bad_differ = 1
+    found = error_by_depth(diff)
+    assert found.errors[at] == np.inf and found.first == at
+    assert error_picture(found).here.endswith("blk.0.ffn_out: it gave NaN or infinity.")
+    pytest.importorskip("matplotlib")
+    upper, _ = error_picture(found).draw().axes
+    assert any(list(line.get_xdata()) == [at, at] for line in upper.get_lines())
+
+
 def test_equal_runs(runs: tuple[Run, Run]) -> None:
     found: ErrorByDepth = error_by_depth(compare(runs[0], runs[0]))
     assert set(found.errors) == {0.0} and found.first is None

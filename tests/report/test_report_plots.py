@@ -131,10 +131,11 @@ def test_error_by_depth() -> None:
     upper, lower = figure.axes
     assert upper.get_yscale() == lower.get_yscale() == "log"
     assert "relative error" in upper.get_ylabel() and "rms" in lower.get_ylabel()
-    dots, tolerance, first = upper.get_lines()
+    dots, tolerance, line, first = upper.get_lines()
     assert list(dots.get_xdata()) == [1, 2, 3, 4]  # an error of zero has no logarithm
     assert list(dots.get_ydata()) == [1e-7, 1e-6, 3e-2, 5e-2]
     assert list(tolerance.get_ydata()) == [1e-6, 1e-6, 1e-5, 1e-4, 1e-4]
+    assert list(line.get_xdata()) == [3, 3]
     assert (list(first.get_xdata()), list(first.get_ydata())) == ([3], [3e-2])
     assert "blk.1.q" in str(first.get_label())
     a, b = lower.get_lines()

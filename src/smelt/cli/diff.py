@@ -42,7 +42,7 @@ examples:
   smelt diff model.gguf,device=metal model.gguf,device=cpu
   smelt diff model.gguf,isa=avx2 model.gguf,isa=scalar
   smelt diff model.gguf,fused model.gguf -f prompt.txt
-  smelt diff model-Q4_K_M.gguf model-F16.gguf
+  smelt diff model-Q4_K_M.gguf model-F16.gguf --plot error.png
   smelt diff run.npz model.gguf,device=reference
   smelt diff model.gguf,kv=f32 oracle/model.npz,prompt=hello
 """
@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where nothing is out of tolerance, also run each op of both sides again in float64 "
         "on its own inputs (always done for two formats, which lie far apart)",
     )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw error by depth as a .png or .svg file"
+    )
     parser.add_argument("--all", action="store_true", help="show every value that was compared")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -99,6 +102,10 @@ def run(args: argparse.Namespace) -> int:
     from smelt.diff.replay import check, explain, formats_differ
     from smelt.diff.sides import Side, open_sides, parse_side
 
+    if args.plot:
+        from smelt.report.figures import check_target
+
+        check_target(args.plot)
     a = parse_side(args.a)
     if args.b is not None:
         b = parse_side(args.b)
@@ -117,6 +124,11 @@ def run(args: argparse.Namespace) -> int:
                 with progress_bar("check") as progress:
                     check(diff, progress)
             verdict = None if diff.first is None else explain(diff, diff.first)
+            if args.plot:
+                from smelt.report import draw_error
+                from smelt.report.depth import error_by_depth
+
+                draw_error(error_by_depth(diff), args.plot)
             if args.json:
                 print(json.dumps(_report(diff, verdict), ensure_ascii=False))
             else:

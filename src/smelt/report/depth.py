@@ -53,7 +53,8 @@ class LayerRms:
 class ErrorByDepth:
     """Two runs compared op by op, in the program's order.
 
-    errors: of the token that differs most; tolerance: what each may be, given the op's inputs;
+    errors: of the token that differs most, infinite where one run alone has NaN or infinity there;
+    tolerance: what each may be, given the op's inputs;
     rms_a, rms_b: of the same values; first: index of the first op out of tolerance, or None.
     """
 
@@ -80,7 +81,7 @@ def error_by_depth(diff: Diff) -> ErrorByDepth:
         name_b=_name(diff.b),
         ops=[d.value.name for d in compared],
         layers=[d.value.layer for d in compared],
-        errors=[d.error for d in compared],
+        errors=[np.inf if d.distance.n_bad_differ else d.error for d in compared],
         rms_a=[rms(d.distance.norm2_a, d.distance.n) for d in compared],
         rms_b=[rms(d.distance.norm2_b, d.distance.n) for d in compared],
         tolerance=[d.allowed for d in compared],

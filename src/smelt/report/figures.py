@@ -23,6 +23,7 @@ __all__ = [
     "MUTED",
     "ORANGE",
     "RED",
+    "check_target",
     "inline_svg",
     "new_figure",
     "require_matplotlib",
@@ -85,6 +86,14 @@ def require_matplotlib() -> None:
         ) from None
 
 
+def check_target(path: Path) -> None:
+    """What can be known before there is anything to draw: SmeltError where matplotlib is missing,
+    or for an ending other than .png and .svg."""
+    if path.suffix.lower() not in FORMATS:
+        raise SmeltError(f"{path}: a picture ends in {' or '.join(FORMATS)}")
+    require_matplotlib()
+
+
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
     """An empty figure, in inches, in the house style; SmeltError where matplotlib is missing."""
@@ -101,14 +110,12 @@ def save(figure: Figure, path: Path, title: str, caption: str) -> None:
 
     SmeltError for another ending.
     """
-    kind = path.suffix.lower()
-    if kind not in FORMATS:
-        raise SmeltError(f"{path}: a picture ends in {' or '.join(FORMATS)}")
+    check_target(path)
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
         _annotate(figure, title, caption)
-    path.write_bytes(_drawn(figure, kind[1:], "white"))
+    path.write_bytes(_drawn(figure, path.suffix.lower()[1:], "white"))
 
 
 def _annotate(figure: Figure, title: str, caption: str) -> None:

@@ -97,10 +97,11 @@ def error_picture(compared: ErrorByDepth) -> Picture:
     here = ""
     if compared.first is not None:
         at = compared.first
-        here = (
-            f"The first op out of tolerance is {compared.ops[at]}: its relative error is "
-            f"{compared.errors[at]:.2g}."
+        error = compared.errors[at]
+        what = (
+            f"its relative error is {error:.2g}" if isfinite(error) else "it gave NaN or infinity"
         )
+        here = f"The first op out of tolerance is {compared.ops[at]}: {what}."
     else:
         here = "Every op is within its tolerance."
     return Picture(
@@ -108,9 +109,10 @@ def error_picture(compared: ErrorByDepth) -> Picture:
         "How far two runs are apart",
         f"The same text was run twice: A is {compared.name_a}, B is {compared.name_b}. Above, each "
         "dot is one op, from the first on the left to the last on the right, and its height the "
-        "relative difference between the two runs (10⁻² is 1 %); the dashed line is what rounding "
-        "explains. Below stands how large the values are in both; these lines should lie on each "
-        "other. A slow rise is rounding that adds up; a sudden step is where a fault begins.",
+        "relative difference between the two runs (10⁻² is 1 %); an op without a dot gave the "
+        "same in both. The dashed line is the most that rounding and an op's inputs explain. Below "
+        "stands how large the values are in both; these lines should lie on each other. A slow "
+        "rise is rounding that adds up; a sudden step is where a fault begins.",
         here,
         lambda: plot_error(compared),
     )

@@ -154,21 +154,16 @@ def plot_error(compared: ErrorByDepth) -> Figure:
     errors = np.array(compared.errors, np.float64)
     with new_figure(7.6, 5.4) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        drawn = errors > 0
+        drawn = (errors > 0) & np.isfinite(errors)
         if drawn.any():
             upper.plot(at[drawn], errors[drawn], ".", color=BLUE, label="error of an op")
         else:
             upper.text(0.5, 0.5, "no difference at all", ha="center", transform=upper.transAxes)
         upper.plot(at, compared.tolerance, color=MUTED, linewidth=1, ls="--", label="tolerance")
         if compared.first is not None:
-            first = compared.first
-            upper.plot(
-                first,
-                errors[first],
-                "D",
-                color=ORANGE,
-                label=f"first above it: {compared.ops[first]}",
-            )
+            first, label = compared.first, f"first above it: {compared.ops[compared.first]}"
+            upper.axvline(first, color=ORANGE, linewidth=1)  # also where the error is infinite
+            upper.plot(first, errors[first], "D", color=ORANGE, label=label)
         _log_axis(upper, (1.0,), _power_of_ten)
         upper.set_ylabel("relative error (log scale)")
         lower.plot(at, compared.rms_a, color=BLUE, linewidth=1.2, label=f"A: {compared.name_a}")
