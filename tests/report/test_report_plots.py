@@ -20,7 +20,7 @@ from smelt.report.attention import habit
 from smelt.report.depth import ErrorByDepth, LayerRms, band
 from smelt.report.figures import BLUE, GREEN, ORANGE, inline_svg, new_figure, save
 from smelt.report.lens import Lens
-from smelt.report.plots import plot_attention, plot_error, plot_lens, plot_rms
+from smelt.report.plots import LABELLED, plot_attention, plot_error, plot_lens, plot_rms
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -104,7 +104,7 @@ def test_attention_maps(n: int, n_heads: int, grid: tuple[int, int]) -> None:
         assert axes.images[0].get_clim() == (0, 1)
         title = axes.get_title(loc="left")
         assert f"layer 7, head {h}" in title and habit(weights[:, h]).describe() in title
-        if n <= 28:
+        if n <= LABELLED:
             assert [t.get_text() for t in axes.get_yticklabels()] == [f"t{i}" for i in range(n)]
     bar = figure.axes[-1]
     assert bar.get_ylabel() == "share of attention"

@@ -85,7 +85,7 @@ def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
             "that token shares its attention among the tokens before it and itself: dark is none, "
             "yellow is all. Above each square stand the two places where the head looks most. "
             "A yellow first column is a head at rest; a line beside the diagonal, one that always "
-            "looks at the token before. Numbers are places in the text, the first token's is 0.",
+            "looks at the token before. Tokens that are too many to name are counted from 0.",
             "",
             lambda: plot_attention(findings.maps, findings.labels),
         ),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_attention", "plot_error", "plot_lens", "plot_rms"]
 
-LABELLED = 28  # most tokens that an axis of an attention map names one by one
+LABELLED = 24  # most tokens that an axis of an attention map names one by one
 
 
 def plot_rms(rms: LayerRms) -> Figure:
@@ -138,7 +138,7 @@ def _token_axes(axes: Axes, tokens: Sequence[str]) -> None:
     if n > LABELLED:
         axes.tick_params(length=3)
         return
-    size = 7 if n <= 20 else 5.5
+    size = 7 if n <= 18 else 6
     axes.set_xticks(range(n), tokens, rotation=90, fontsize=size)
     axes.set_yticks(range(n), tokens, fontsize=size)
 
