@@ -181,7 +181,7 @@ def reach(run: Run, name: str, done: Container[str]) -> tuple[list[str], list[Tr
     value = run.by_name.get(name)
     waiting = list(value.inputs) if value else []
     while waiting:
-        source = waiting.pop()
+        source = waiting.pop(0)
         if source in done:
             found[source] = None
         elif source in run.by_name and source not in between:
