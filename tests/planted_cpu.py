@@ -23,7 +23,7 @@ from smelt import _cpu
 from smelt.backends import cpu
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
-FAULTS = ["none", "rope", "q4_k", "heads", "residual", "scale", "gate_up", "mask", "nan"]
+FAULTS = ["none", "rope", "q4_k", "heads", "residual", "scale", "gate_up", "mask", "pages", "nan"]
 
 # file, pattern, replacement and how often it is found
 CHANGES = [
@@ -47,6 +47,13 @@ CHANGES = [
         "cpu/kernels/attention.h",
         r"(run\.first, p), kv_head",
         r"\1, PLANTED(heads) ? op->n_kv_heads - 1 - kv_head : kv_head",
+        1,
+    ),
+    # keys are written to the pages of the next head
+    (
+        "cpu/kernels/rope.h",
+        r"k\[from\]",
+        r"k[PLANTED(pages) ? (from + kv->head_dim) % (kv->n_kv_heads * kv->head_dim) : from]",
         1,
     ),
     ("cpu/kernels/elementwise.h", r"vf_add\(a, b\)\)", r"PLANTED(residual) ? a : vf_add(a, b))", 1),
@@ -148,7 +155,7 @@ class PlantedCore:
 
     def __init__(self, library: Path):
         core = self._core = ctypes.CDLL(str(library))
-        for name in ("cpu_device_create", "cpu_program_create", "cpu_program_value"):
+        for name in ("cpu_device_create", "cpu_program_create", "cpu_program_value", "cpu_kv_page"):
             getattr(core, name).restype = ctypes.c_void_p
         core.cpu_kv_create.restype = ctypes.c_void_p
         core.cpu_kv_page_bytes.restype = ctypes.c_int64
@@ -192,6 +199,9 @@ class PlantedCore:
 
             def grow(self, n_pages: int) -> bool:
                 return bool(core.cpu_kv_grow(handle, n_pages) == 0)
+
+            def page_address(self, page: int, layer: int) -> int:
+                return int(core.cpu_kv_page(handle, page, layer) or 0)
 
         pool = PagePool()
         pool.handle = handle  # type: ignore[attr-defined]

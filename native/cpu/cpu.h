@@ -35,6 +35,9 @@ cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type);
 void cpu_kv_destroy(cpu_kv *kv);
 int cpu_kv_grow(cpu_kv *kv, int n_pages); /* 0, or -1 out of memory (nothing changes) */
 int64_t cpu_kv_page_bytes(const cpu_kv *kv);
+/* A layer's keys in a page and, behind them, its values, for tracing: [n_kv_heads, head_dim,
+ * PAGE_TOKENS] and [n_kv_heads, PAGE_TOKENS, head_dim rounded up to 16]. NULL: no such page. */
+const void *cpu_kv_page(const cpu_kv *kv, int page, int layer);
 
 /* Runs every op of the program on one step. `cancel` may be set by another thread at any time;
  * `poll` is called now and then between two ops, on the calling thread. */

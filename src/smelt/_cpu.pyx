@@ -68,6 +68,7 @@ cdef extern from "cpu/cpu.h" nogil:
     void cpu_kv_destroy(cpu_kv *kv)
     int cpu_kv_grow(cpu_kv *kv, int n_pages)
     int64_t cpu_kv_page_bytes(const cpu_kv *kv)
+    const void *cpu_kv_page(const cpu_kv *kv, int page, int layer)
     int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step_t *s,
                  const int *cancel, int (*poll)() noexcept)
 
@@ -215,6 +216,10 @@ cdef class PagePool:
     def grow(self, int n_pages):
         """Makes room for at least n_pages pages; False where there is no memory."""
         return cpu_kv_grow(self.handle, n_pages) == 0
+
+    def page_address(self, int page, int layer):
+        """Where a layer's keys and values of a page lie (see cpu_kv_page), or 0."""
+        return <uintptr_t>cpu_kv_page(self.handle, page, layer)
 
 
 def run_step(Program program, PagePool pool, int n_tokens, uintptr_t token_ids,

@@ -40,6 +40,7 @@ EXPECTED = {
     "scale": (("blk.0.kq_softmax", "softmax"), ("blk.0.kqv", "attention")),
     "gate_up": (None, ("blk.0.ffn_swiglu", "norm_gate_up")),
     "mask": (("blk.0.kq", "attention_scores"), ("blk.0.kqv", "attention")),
+    "pages": (("blk.0.k_cache", "kv_write"), ("blk.0.k_cache", "rope_kv_write")),
     "nan": (("blk.0.ffn_silu", "silu"), None),
 }
 KERNEL_CASES = [

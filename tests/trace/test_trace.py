@@ -11,20 +11,39 @@ import pytest
 
 import smelt.trace.record
 from metal_device import need_metal_device
-from small_engine import prompt_ids
+from small_engine import SMALL, prompt_ids
 from smelt import ContextOverflowError, Engine, SmeltError
 from smelt.errors import CancelledError
 from smelt.trace import load_run
+from tiny_model import write_tiny_llama
 
 LAYER = [
-    *("attn_norm", "q", "k", "v", "q_rope", "k_rope", "kq", "kq_softmax", "kqv", "attn_out"),
-    *("ffn_inp", "ffn_norm", "ffn_gate", "ffn_up", "ffn_silu", "ffn_swiglu", "ffn_out", "out"),
+    *("attn_norm", "q", "k", "v", "q_rope", "k_rope", "k_cache", "v_cache"),
+    *(
+        "kq",
+        "kq_softmax",
+        "kqv",
+        "attn_out",
+        "ffn_inp",
+        "ffn_norm",
+        "ffn_gate",
+        "ffn_up",
+        "ffn_silu",
+        "ffn_swiglu",
+        "ffn_out",
+        "out",
+    ),
 ]
-FUSED_LAYER = ["q", "k", "v", "q_rope", "kqv", "ffn_inp", "ffn_swiglu", "out"]
+FUSED_LAYER = [
+    *("q", "k", "v", "q_rope", "k_cache", "v_cache", "kqv", "ffn_inp", "ffn_swiglu", "out")
+]
 N = 45  # more than a page, no multiple of anything
 
 
-def names_of(layer: list[str], *last: str) -> list[str]:
+def names_of(layer: list[str], *last: str, engine: Engine) -> list[str]:
+    """Of all values; the pages of the cache cannot be read on a GPU."""
+    readable = not engine.device.startswith("metal")
+    layer = [name for name in layer if readable or not name.endswith("_cache")]
     inner = [f"blk.{i}.{name}" for i in range(2) for name in layer]
     return ["rope_table", "embed", *inner, *last]
 
@@ -40,7 +59,7 @@ def device_engine(request: pytest.FixtureRequest, path: Path) -> Iterator[Engine
 def test_every_op_by_name(device_engine: Engine) -> None:
     ids = prompt_ids(N)
     run = device_engine.trace(ids)
-    assert run.names == names_of(LAYER, "select", "norm", "logits")
+    assert run.names == names_of(LAYER, "select", "norm", "logits", engine=device_engine)
     assert run.n_tokens == N and run.info.token_ids == ids and run.info.device
     for value in run.values:
         x = run[value.name]
@@ -50,8 +69,11 @@ def test_every_op_by_name(device_engine: Engine) -> None:
     assert run.by_name["blk.1.kq"].shape == (c.n_heads, N)
     assert run.by_name["blk.1.kq"].layer == 1 and run.by_name["blk.1.kq"].op == "attention_scores"
     # what an op reads from the pages of the cache is an input too
-    assert run.by_name["blk.1.kq"].inputs == ("blk.1.q_rope", "blk.1.k_rope")
-    assert run.by_name["blk.1.kqv"].inputs == ("blk.1.kq_softmax", "blk.1.v")
+    k, v = (f"blk.1.{x}_cache" for x in "kv")
+    if k not in run:
+        k, v = "blk.1.k_rope", "blk.1.v"
+    assert run.by_name["blk.1.kq"].inputs == ("blk.1.q_rope", k)
+    assert run.by_name["blk.1.kqv"].inputs == ("blk.1.kq_softmax", v)
     np.testing.assert_allclose(run["blk.0.kq_softmax"].sum(axis=-1), 1.0, rtol=1e-5)
     # causal: nothing past the token itself
     past = np.tril(np.ones((N, N), bool))[:, None]
@@ -61,14 +83,33 @@ def test_every_op_by_name(device_engine: Engine) -> None:
 def test_the_fused_program(device_engine: Engine) -> None:
     ids = prompt_ids(N)
     run = device_engine.trace(ids, fused=True)
-    assert run.names == names_of(FUSED_LAYER, "logits")
+    assert run.names == names_of(FUSED_LAYER, "logits", engine=device_engine)
     assert run.by_name["blk.0.kqv"].op == "attention"
     assert run.by_name["blk.0.kqv"].parts == ("attention_scores", "softmax", "attention_mix")
-    assert set(run.by_name["blk.0.kqv"].inputs) == {
-        *("blk.0.q_rope", "blk.0.k", "blk.0.v", "rope_table")
-    }
+    pages = {"blk.0.k_cache", "blk.0.v_cache"} & {*run.names}
+    written = pages or {"blk.0.k", "blk.0.v", "rope_table"}
+    assert set(run.by_name["blk.0.kqv"].inputs) == {"blk.0.q_rope", *written}
     wanted = device_engine.logits(ids)
     np.testing.assert_allclose(run["logits"], wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("head_dim", [16, 20])
+@pytest.mark.parametrize("kv_type", ["f16", "f32"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_is_in_the_pages(tmp_path: Path, fused: bool, kv_type: str, head_dim: int) -> None:
+    """Turned keys and values, rounded as the cache is."""
+    path = write_tiny_llama(
+        tmp_path / "model.gguf", **SMALL | {"head_dim": head_dim, "format": "f32"}
+    )
+    with Engine(path, device="cpu", kv_type=kv_type, threads=1) as engine:
+        run, plain = engine.trace(prompt_ids(N), fused=fused), engine.trace(prompt_ids(N))
+    for name, value in (("k_cache", "k_rope"), ("v_cache", "v")):
+        x = plain[f"blk.0.{value}"]
+        wanted = x.astype(np.float16).astype(np.float32) if kv_type == "f16" else x
+        assert (run[f"blk.0.{name}"] == wanted).all()
+        traced = run.by_name[f"blk.0.{name}"]
+        assert traced.op == ("rope_kv_write" if fused else "kv_write")
+        assert traced.inputs[0] == f"blk.0.{value if not fused else name[0]}"
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..backends.base import PAGE_TOKENS, Step
 from ..errors import SmeltError
 from ..graph.ops import Op
 from ..graph.placement import READS_PAGES, WRITES_PAGES
 from ..graph.program import Program, build
+from ..trace.values import cache_names
 from .bounds import allowed_errors
 from .measure import Distance
 
 if TYPE_CHECKING:
+    from ..backends.reference import PagePool
     from ..model import Model
     from ..trace import Run, TracedValue
     from .compare import Diff, Difference
@@ -77,7 +80,6 @@ class Replay:
     def _result(self, model: Model, op: Op, name: str) -> np.ndarray | None:
         """What an op makes of the run's own arrays; where it reads pages, after what wrote them."""
         from ..backends import reference
-        from ..backends.base import PAGE_TOKENS, Step
 
         ids = np.array(self.run.info.token_ids, np.int32)
         n_pages = -(-len(ids) // PAGE_TOKENS)
@@ -92,11 +94,9 @@ class Replay:
         pool = device.create_pool(model.config, "f32")
         pool.grow(n_pages)
         loaded = device.load(self._program)
-        writers = [
-            other
-            for other in self._program.ops
-            if op.kind in READS_PAGES and other.kind in WRITES_PAGES and other.layer == op.layer
-        ]
+        writers = []
+        if op.kind in READS_PAGES and not self._fill(pool, op.layer):
+            writers = [_writer(self._program, op.layer)]
         with np.errstate(all="ignore"):  # a run may have anything in it
             for each in (*writers, op):
                 for value in each.inputs:
@@ -107,8 +107,23 @@ class Replay:
                     result = reference.OPS[part.kind](loaded, part, pool, step)
                     if result is not None:
                         loaded.values[part.outputs[0]] = result
+        if name in cache_names(op.layer):
+            which = cache_names(op.layer).index(name)
+            pages = [pool.read(op.layer, page)[which] for page in range(n_pages)]
+            return np.concatenate(pages)[: len(ids)]
         (value,) = (v for v in op.outputs if v.name == name)
         return loaded.read(value, len(loaded.values[value]))
+
+    def _fill(self, pool: PagePool, layer: int) -> bool:
+        """Puts what the run found in the pages of a layer there, if it was traced."""
+        names = cache_names(layer)
+        if not all(name in self.run for name in names):
+            return False
+        for part, name in enumerate(names):
+            for first in range(0, self.run.n_tokens, PAGE_TOKENS):
+                rows = self.run[name][first : first + PAGE_TOKENS]
+                pool.pages[layer, part, first // PAGE_TOKENS, : len(rows)] = rows
+        return True
 
 
 def explain(diff: Diff, difference: Difference) -> Verdict:
@@ -180,9 +195,17 @@ def _model(run: Run) -> Model | None:
         return None
 
 
+def _writer(program: Program, layer: int) -> Op:
+    """The op that writes the pages of a layer."""
+    return next(op for op in program.ops if op.kind in WRITES_PAGES and op.layer == layer)
+
+
 def _as_run(own: TracedValue, program: Program) -> Op | None:
     """The op as the run recorded it, which may be another than the file's program has now; of a
     fused op the run does not tell enough to differ."""
+    if own.name in cache_names(own.layer):
+        writer = _writer(program, own.layer)
+        return writer if writer.kind == own.op else None
     op = next((op for op in program.ops if any(v.name == own.name for v in op.outputs)), None)
     if op is not None and op.parts:
         reads = tuple(value.name for value in op.inputs)

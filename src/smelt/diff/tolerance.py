@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 from ..formats import FORMATS
 from ..graph.placement import READS_PAGES
 from ..graph.program import MULTIPLIES
+from ..trace.values import cache_names
 
 if TYPE_CHECKING:
     from ..trace import Run, TracedValue
@@ -92,8 +93,12 @@ def _activations(value: TracedValue, run: Run, crests: Mapping[int, float]) -> f
 
 
 def _pages(value: TracedValue, a: Run, b: Run) -> float:
-    rounding = any(run.info.kv_type == "f16" and _kind(run) != "reference" for run in (a, b))
-    return HALF if rounding and value.op in READS_PAGES else 0.0
+    """What keys and values are rounded by: seen in the pages, or else where they are read."""
+    if not any(run.info.kv_type == "f16" and _kind(run) != "reference" for run in (a, b)):
+        return 0.0
+    is_page = value.name in cache_names(value.layer)
+    reads = value.op in READS_PAGES and not set(value.inputs) & set(cache_names(value.layer))
+    return HALF if is_page or reads else 0.0
 
 
 def _weights(a: TracedValue, b: TracedValue) -> float:

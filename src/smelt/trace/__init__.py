@@ -13,7 +13,8 @@
     run.info                             model, name, device, format, token_ids, token_texts
 
 A value's name is its layer's prefix "blk.N." and its role: embed, rope_table; in a layer attn_norm,
-q, k, v, q_rope, k_rope, kq (scores, [n_heads, n_tokens]), kq_softmax, kqv, attn_out, ffn_inp,
+q, k, v, q_rope, k_rope, k_cache and v_cache (what is in the pages of the KV cache; not on Metal,
+whose pages are the GPU's), kq (scores, [n_heads, n_tokens]), kq_softmax, kqv, attn_out, ffn_inp,
 ffn_norm, ffn_gate, ffn_up, ffn_silu, ffn_swiglu, ffn_out, out; then select, norm, logits. The same
 name is the same number on every device; a fused program makes fewer of them. Rows are tokens,
 except for select, norm and logits: the tokens whose logits were wanted (run.info.logit_rows).

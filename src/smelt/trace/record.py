@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..batch import make_step
@@ -18,12 +19,12 @@ from ..kv_cache import KVCache
 from ..tokenizer.labels import token_piece
 from .run import Run, RunInfo, TracedValue, Writer
 from .statistics import Statistics
-from .values import outputs
+from .values import cache_names, cached, outputs
 
 if TYPE_CHECKING:
     from ..backends.base import Device
     from ..engine import Engine
-    from ..graph.ops import Op
+    from ..graph.ops import Op, Value
 
 __all__ = ["record_run"]
 
@@ -43,15 +44,16 @@ def record_run(
     progress: Callable[[int, int], None] | None,
 ) -> Run:
     """What Engine.trace does, with a checked prompt."""
-    program, chosen = _program(engine, ids, pattern, fused)
-    values = _describe(program)
-    rows = {value.name: value.rows for value in values}
-    wants_all = not last_logits and any(rows[name] == "logits" for name in chosen)
     before = engine.cancellations
     with engine.lock:
         engine.check_open()
-        loaded = device.load(program)
         pool = device.create_pool(engine.config, engine.kv_type)
+        program = _program(engine, ids, _matcher(pattern), fused)
+        values = _describe(program, pool.readable)
+        chosen = _chosen(values, pattern, fused)
+        loaded = device.load(program)
+    rows = {value.name: value.rows for value in values}
+    wants_all = not last_logits and any(rows[name] == "logits" for name in chosen)
     cache = KVCache(pool, len(ids))
     sequence = cache.begin(ids, reuse=False)
     statistics: dict[str, Statistics] = {}
@@ -68,12 +70,13 @@ def record_run(
                 step = make_step([(sequence, chunk, wanted)])
                 logits = loaded.run(pool, step)
                 sequence.tokens += chunk
-            for _, value, x in outputs(loaded, step, logits, chosen):
-                first = at if value.rows == "tokens" or wants_all else 0
-                statistics.setdefault(value.name, Statistics()).add(x, first)
+            made = ((value.name, x) for _, value, x in outputs(loaded, step, logits, chosen))
+            for name, x in chain(made, cached(loaded, pool, step, chosen)):
+                first = at if rows[name] == "tokens" or wants_all else 0
+                statistics.setdefault(name, Statistics()).add(x, first)
                 if not stats and len(x):
-                    writer.add(value.name, first, x)
-                    dtypes[value.name] = x.dtype.name
+                    writer.add(name, first, x)
+                    dtypes[name] = x.dtype.name
             if progress:
                 progress(at + len(chunk), len(ids))
         info = _info(engine, ids, fused, logit_rows)
@@ -84,60 +87,87 @@ def record_run(
         raise
 
 
-def _program(
-    engine: Engine, ids: list[int], pattern: str | Sequence[str], fused: bool
-) -> tuple[Program, frozenset[str]]:
-    """The program with the values that the pattern names kept, and their names."""
+def _matcher(pattern: str | Sequence[str]) -> Callable[[str], bool]:
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    return lambda name: any(fnmatchcase(name, one) for one in patterns)
+
+
+def _program(
+    engine: Engine, ids: list[int], matches: Callable[[str], bool], fused: bool
+) -> Program:
+    """The program with the values kept whose names match, for as many tokens as ARENA_BYTES has
+    room for."""
     ops = engine.model.record(len(ids))
-
-    def kept(names: str) -> bool:
-        return any(fnmatchcase(names, one) for one in patterns)
-
-    keep = {value for op in ops for value in op.outputs if kept(value.name)}
+    keep = {value for op in ops for value in op.outputs if matches(value.name)}
     chunk = min(engine.chunk_tokens, len(ids))
     program = build(ops, chunk, chunk, fused, keep=keep)
     if program.arena_bytes > ARENA_BYTES:
         chunk = max(1, chunk * ARENA_BYTES // program.arena_bytes)
         program = build(ops, chunk, chunk, fused, keep=keep)
-    chosen = frozenset(value.name for value in program.values if value in keep)
+    return program
+
+
+def _chosen(values: list[TracedValue], pattern: str | Sequence[str], fused: bool) -> frozenset[str]:
+    """Names that match; SmeltError if there is none."""
+    matches = _matcher(pattern)
+    chosen = frozenset(value.name for value in values if matches(value.name))
     if not chosen:
-        names = ", ".join(value.name for value in program.values[:8])
+        wanted = pattern if isinstance(pattern, str) else " or ".join(pattern)
+        names = ", ".join(value.name for value in values[:8])
         raise SmeltError(
-            f"no value's name matches {' or '.join(patterns)}: the {len(program.values)} values "
-            f"of this {'fused' if fused else 'unfused'} program are called {names}, ..."
+            f"no value's name matches {wanted}: the {len(values)} values of this "
+            f"{'fused' if fused else 'unfused'} program are called {names}, ..."
         )
-    return program, chosen
+    return chosen
 
 
-def _describe(program: Program) -> list[TracedValue]:
-    return [
-        TracedValue(
-            name=value.name,
-            op=op.kind,
-            layer=op.layer,
-            shape=value.shape,
-            rows=value.rows,
-            inputs=_inputs(op, program.ops),
-            weights=tuple((w.name, w.format) for w in op.weights if w is not None),
-            params=dict(op.params),
-            parts=tuple(part.kind for part in op.parts),
-        )
-        for op in program.ops
-        for value in op.outputs
-    ]
+def _describe(program: Program, readable: bool) -> list[TracedValue]:
+    """All values in program order; readable: what is written to pages is one, too."""
+    values = []
+    for op in program.ops:
+        made = [(v.name, v.shape, v.rows, _inputs(op, program, readable)) for v in op.outputs]
+        if op.kind in WRITES_PAGES and readable:
+            k, v, table = _written(op)
+            k_name, v_name = cache_names(op.layer)
+            made += [
+                (k_name, k.shape, k.rows, (k.name, *table)),
+                (v_name, v.shape, v.rows, (v.name,)),
+            ]
+        values += [
+            TracedValue(
+                name=name,
+                op=op.kind,
+                layer=op.layer,
+                shape=shape,
+                rows=rows,
+                inputs=inputs,
+                weights=tuple((w.name, w.format) for w in op.weights if w is not None),
+                params=dict(op.params),
+                parts=tuple(part.kind for part in op.parts),
+            )
+            for name, shape, rows, inputs in made
+        ]
+    return values
 
 
-def _inputs(op: Op, ops: Sequence[Op]) -> tuple[str, ...]:
+def _written(op: Op) -> tuple[Value, Value, list[str]]:
+    """Keys and values that an op writes to pages, and the table by which it turns the keys."""
+    if op.kind == "kv_write":
+        return op.inputs[0], op.inputs[1], []
+    return op.inputs[1], op.inputs[2], [op.inputs[3].name]
+
+
+def _inputs(op: Op, program: Program, readable: bool) -> tuple[str, ...]:
     """Names of what an op reads; for one that reads pages, also what was written to them."""
     names = [value.name for value in op.inputs]
     if op.kind in READS_PAGES:
-        (writer,) = (o for o in ops if o.kind in WRITES_PAGES and o.layer == op.layer)
-        written = writer.inputs if writer.kind == "kv_write" else writer.inputs[1:]
-        k, v, *table = (value.name for value in written)
-        names += {"attention_scores": [k, *table], "attention_mix": [v]}.get(
-            op.kind, [k, v, *table]
-        )
+        (writer,) = (o for o in program.ops if o.kind in WRITES_PAGES and o.layer == op.layer)
+        k, v, table = _written(writer)
+        keys, values = [k.name, *table], [v.name]
+        if readable:
+            keys, values = ([name] for name in cache_names(op.layer))
+        names += keys if op.kind != "attention_mix" else []
+        names += values if op.kind != "attention_scores" else []
     return tuple(names)
 
 
