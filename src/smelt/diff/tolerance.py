@@ -20,9 +20,9 @@ of random sign add up to. What an op's operands are rounded to, relative to thei
 
 GROWTH is how much an op may amplify an error that it is given, relative to its result: linear maps
 of trained models and activation functions do so by 0.9 to 1.8 for every pair of formats and devices
-that was measured (docs/debugging.md). Ops that can amplify without bound are bounded by their
-operands instead of by GROWTH (see compare.py): add by the norms of its two terms, norms by the
-elements they scale, softmax by the largest difference of a score.
+that was measured (docs/debugging.md). Ops that can amplify without bound are held by their operands
+instead (bounds.py): add by the errors of its two terms, softmax by the largest difference of a
+score, and norms relative to what is left of a row without its few largest elements.
 """
 
 from __future__ import annotations

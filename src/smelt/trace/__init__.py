@@ -21,7 +21,7 @@ except for select, norm and logits: the tokens whose logits were wanted (run.inf
 
 A trace has a Program, a KV cache and memory of its own: an Engine that is not traced runs exactly
 what it would run if there was no tracing. Values wait in at most 256 MiB before they are written:
-a prompt is cut into chunks that fit, which changes no number.
+a prompt is cut into chunks that fit, which on the CPU changes no bit.
 """
 
 from .run import Run, RunInfo, TracedValue, load_run
