@@ -23,6 +23,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .comparison import Comparison, compare
     from .completion import Completion, Piece
     from .engine import Engine
     from .quantisation import quantize
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CancelledError",
+    "Comparison",
     "Completion",
     "ContextOverflowError",
     "DeviceError",
@@ -44,15 +46,18 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "UnsupportedModelError",
+    "compare",
     "quantize",
 ]
 
 # Loaded at first use, so that `import smelt` does not pay for NumPy and the kernels.
 _LAZY = {
+    "Comparison": "comparison",
     "Completion": "completion",
     "Engine": "engine",
     "Piece": "completion",
     "Tokenizer": "tokenizer",
+    "compare": "comparison",
     "quantize": "quantisation",
 }
 

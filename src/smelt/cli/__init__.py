@@ -16,13 +16,13 @@ from io import TextIOWrapper
 from typing import Any
 
 from smelt import __version__
-from smelt.cli import generate, info, perplexity, plan, quantize, tokenize
+from smelt.cli import compare, generate, info, perplexity, plan, quantize, tokenize
 from smelt.cli.text import UsageError, printable
 from smelt.errors import SmeltError
 
 __all__ = ["main"]
 
-COMMANDS = (generate, info, tokenize, perplexity, plan, quantize)
+COMMANDS = (generate, info, tokenize, perplexity, compare, plan, quantize)
 EXAMPLES = """\
 examples:
   smelt generate model.gguf "Once upon a time"
