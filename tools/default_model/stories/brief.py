@@ -131,7 +131,7 @@ def make_brief(rng: random.Random, held_out: bool = False) -> Brief:
 def _draw(rng: random.Random) -> Brief:
     hero = _hero(rng)
     trait = _trait_for(rng, hero)
-    asked = {"hero"} if rng.random() > 0.04 else set()
+    asked = {"hero"} if rng.random() > 0.06 else set()
     if asked and rng.random() < 0.72:
         asked.add("trait")
     if rng.random() < 0.36:
@@ -149,7 +149,7 @@ def _draw(rng: random.Random) -> Brief:
     length = pick(rng, LENGTHS)
     if length != "mid" and rng.random() < 0.5:
         asked.add("length")
-    if rng.random() < 0.2:
+    if rng.random() < (0.2 if "hero" in asked else 0.5):
         asked.add("name")
     pronoun = hero.pronoun or _pronoun_for(rng, hero)
     other = _other(rng, hero, trait)

@@ -13,7 +13,7 @@ from .arithmetic import sum_and_answer
 from .brief import Brief, is_held_out, make_brief
 from .cast import choose_name
 from .grammar import Alternatives, parse
-from .inflect import capitalise, mend_articles
+from .inflect import article, capitalise, mend_articles
 from .lexicon import lexicon, pick
 from .request import ask
 from .story import Story, past_clause, tell
@@ -236,8 +236,9 @@ def _small_facts() -> tuple[object, ...]:
 
 def _fact_maker(section: str, left: str, right: str) -> object:
     def sounds(rng: random.Random) -> Pair:
-        say = pick(rng, ("What does the {} say?", "What sound does a {} make?", "How does the {} go?"))
-        return say.format(left), f"The {left} says {right}."
+        animal = f"{article(left)} {left}"
+        say = pick(rng, (f"What does the {left} say?", f"What sound does {animal} make?", f"How does the {left} go?"))
+        return say, f"The {left} says {right}."
 
     def opposites(rng: random.Random) -> Pair:
         a, b = (left, right) if rng.random() < 0.5 else (right, left)
