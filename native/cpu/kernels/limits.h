@@ -24,7 +24,7 @@ static void limit_fma(int64_t rounds)
 #undef BEGIN
     for (int64_t r = 0; r < rounds; r++) {
 #define ADD(k) \
-    if (k < V_SUMS) sum_##k = vf_fma(sum_##k, half, half);
+    if (k < V_SUMS) sum_##k = vf_fma(half, half, sum_##k);
         EACH_SUM(ADD)
 #undef ADD
     }
