@@ -118,7 +118,8 @@ def _scores(base: Engine, model: Engine, chunk: list[int], first: int) -> Iterat
     """SCORE of ids[first + 1:], some tokens at a time."""
     targets = np.array(chunk[first + 1 :], np.int64)
     both = zip_longest(
-        row_blocks(base.evaluate(chunk, first)), row_blocks(model.evaluate(chunk, first))
+        row_blocks(base.logits_in_chunks(chunk, first)),
+        row_blocks(model.logits_in_chunks(chunk, first)),
     )
     for base_logits, logits in both:
         n = min(len(logits), len(targets))  # what follows the last token is not known

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .batch import Work
+    from .trace import Run
 
     Prompt: TypeAlias = str | Sequence[int]
 
@@ -99,6 +100,7 @@ class Engine:
         self.chunk_tokens = min(chunk_tokens, max(self.n_ctx, PAGE_TOKENS))
         program = self.model.program(self.n_ctx, self.chunk_tokens, reuse=not self._debug)
         self._program = self._device.load(program)
+        self.kv_type = kv_type
         self.cache = KVCache(self._device.create_pool(self.config, kv_type), self.n_ctx)
         self.lock = threading.RLock()
         self.cancellations = 0
@@ -236,12 +238,11 @@ class Engine:
 
         Evaluated from an empty cache, in float32 on the CPU (float64, rounded, on "reference").
         """
-        chunks = list(self.evaluate(ids))
-        return np.concatenate(chunks).astype(np.float32, copy=False)
+        return np.concatenate(list(self.logits_in_chunks(ids))).astype(np.float32, copy=False)
 
-    def evaluate(self, ids: Sequence[int], first: int = 0) -> Iterator[np.ndarray]:
-        """The logits after the tokens from index `first` on, in parts of at most chunk_tokens rows:
-        what logits() gives at once, for texts whose logits would fill the memory."""
+    def logits_in_chunks(self, ids: Sequence[int], first: int = 0) -> Iterator[np.ndarray]:
+        """The same rows, those of the tokens from index `first` on, in parts of at most
+        chunk_tokens, so that a long text fills no memory; those of "reference" in float64."""
         ids = self._checked_ids(ids)
         before = self.cancellations
         with self.lock:
@@ -259,6 +260,45 @@ class Engine:
                 if not self.closed:
                     self.cache.end(sequence, keep=False)
 
+    def trace(
+        self,
+        prompt: Prompt,
+        *,
+        pattern: str | Sequence[str] = "*",
+        path: str | os.PathLike[str] | None = None,
+        stats: bool = False,
+        fused: bool | None = None,
+        last_logits: bool = False,
+        parse_special: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Run:
+        """What every op makes of a prompt, from an empty cache; see smelt.trace.
+
+        pattern: of the names that are wanted, as in a shell ("blk.0.*"); or several.
+        path: a file to stream to (.npz); without one, all is kept in memory.
+        stats: only statistics, nothing is stored.
+        fused: whether the program is the one that generates, in which an op may stand for several;
+            None takes it for statistics, and else the plain ops, of which all can be seen.
+        last_logits: only of the last token, and not of all.
+        progress: called with (tokens done, tokens in all).
+
+        Raises SmeltError if no name matches, and what generate() does for a prompt it refuses.
+        """
+        from .trace.record import record_run
+
+        (ids,) = self._prompts([prompt], parse_special)
+        return record_run(
+            self,
+            self._device,
+            ids,
+            pattern=pattern,
+            path=path,
+            stats=stats,
+            fused=stats if fused is None else fused,
+            last_logits=last_logits,
+            progress=progress,
+        )
+
     def perplexity(
         self, text: str, n_ctx: int = 512, progress: Callable[[int, int], None] | None = None
     ) -> Perplexity:
@@ -272,7 +312,7 @@ class Engine:
         chunks, first = text_chunks(self, text, n_ctx)
         losses = []
         for chunk in chunks:
-            losses.append(chunk_losses(self.evaluate(chunk, first), chunk, first))
+            losses.append(chunk_losses(self.logits_in_chunks(chunk, first), chunk, first))
             if progress:
                 progress(len(losses), len(chunks))
         return summarise(np.concatenate(losses))
@@ -311,10 +351,7 @@ class Engine:
         profits from that gives these (see LoadedProgram.run_top).
         """
         with self.lock:
-            self.check_open()
-            self._device.cancel(False)
-            if self.cancellations != before:
-                raise CancelledError("the generation was cancelled")
+            self.prepare_step(before)
             for sequence, tokens, _ in work:
                 self.cache.reserve(sequence, len(tokens))
             step = make_step(work)
@@ -327,6 +364,14 @@ class Engine:
             if self._debug:
                 log_step(self._program, step, logits)
             return logits
+
+    def prepare_step(self, before: int) -> None:
+        """CancelledError if there was a cancellation since there were `before`; SmeltError if the
+        Engine is closed. Under the lock."""
+        self.check_open()
+        self._device.cancel(False)
+        if self.cancellations != before:
+            raise CancelledError("the generation was cancelled")
 
     def check_open(self) -> None:
         """SmeltError if the Engine is closed."""

@@ -59,7 +59,9 @@ def test_comparison(shared: Path, tmp_path: Path) -> None:
         result = compare(base, model, text, n_ctx, chunks=1)
         (chunk,), first = text_chunks(base, text, n_ctx, 1)
         ours = [
-            np.concatenate([log_probabilities(part) for part in engine.evaluate(chunk, first)])[:-1]
+            np.concatenate(
+                [log_probabilities(part) for part in engine.logits_in_chunks(chunk, first)]
+            )[:-1]
             for engine in (base, model)
         ]
         size = np.sqrt(np.mean(base.logits(chunk) ** 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,15 @@ from smelt.cli.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["print_heading", "print_table", "print_text", "progress_bar", "spinner"]
+__all__ = ["is_narrow", "print_heading", "print_table", "print_text", "progress_bar", "spinner"]
 
 # Where nobody wraps lines a row stays one line, for grep.
 PLAIN_WIDTH = 4096
+
+
+def is_narrow(columns: int) -> bool:
+    """Whether the output is a terminal of fewer columns."""
+    return sys.stdout.isatty() and shutil.get_terminal_size().columns < columns
 
 
 def print_heading(text: str) -> None:
@@ -56,6 +62,22 @@ def print_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Non
             *(Text(printable(str(cell)), no_wrap=True, overflow="ellipsis") for cell in row)
         )
     _print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def has_colours() -> bool:
+    """Whether what is printed may have colours: by NO_COLOR and FORCE_COLOR, or in a terminal."""
+    from rich.console import Console
+
+    console = Console()
+    return console.is_terminal and console.color_system is not None and not console.no_color
+
+
+def print_coloured(parts: Iterable[tuple[str, str]]) -> None:
+    """Prints a running text of (text, style) parts; lines that are too long are wrapped."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text.assemble(*parts, overflow="fold"))
 
 
 def _print(what: RenderableType) -> None:

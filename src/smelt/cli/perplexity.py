@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         chunks, first = text_chunks(engine, text, args.n_ctx, args.chunks)
         losses = np.empty(0)
         for done, chunk in enumerate(chunks, 1):
-            new = chunk_losses(engine.evaluate(chunk, first), chunk, first)
+            new = chunk_losses(engine.logits_in_chunks(chunk, first), chunk, first)
             losses = np.concatenate([losses, new])
             result = summarise(losses)
             progress(done, len(chunks), f"{result.value:.4f} ± {result.stderr:.4f}")
