@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
 
+    from .backends.cpu import Device as CPUDevice
     from .batch import Work
+    from .graph.program import Program
     from .trace import Run
 
     Prompt: TypeAlias = str | Sequence[int]
@@ -113,6 +115,16 @@ class Engine:
         with self.lock:
             self.check_open()
             return Tokenizer.from_metadata(self.model.file.metadata, str(self.model.file.path))
+
+    @property
+    def program(self) -> Program:
+        """What the device replays for every step."""
+        return self._program.program
+
+    @property
+    def cpu_device(self) -> CPUDevice | None:
+        """The device, where it is the CPU: its threads and instruction set."""
+        return self._device if self._device.name == "cpu" else None  # type: ignore[return-value]
 
     def close(self) -> None:
         """Frees the device's memory. The Engine cannot be used afterwards."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from smelt import __version__
 from smelt.cli import (
+    bench,
     compare,
     generate,
     info,
@@ -41,6 +42,7 @@ COMMANDS = (
     compare,
     plan,
     quantize,
+    bench,
     trace,
     surprise,
     report,
