@@ -14,6 +14,18 @@ typedef struct cpu_kv cpu_kv;
 int cpu_isa_count(void);
 const char *cpu_isa_name(int isa);
 int cpu_isa_available(int isa);
+/* Name of the i-th feature that a set needs of processor and system, and whether it is here; NULL
+ * behind the last. */
+const char *cpu_isa_need(int isa, int i, int *is_here);
+
+/* What a set's kernels keep in registers at a time. */
+typedef struct {
+    int tile_tokens; /* prefill: tokens by */
+    int tile_rows;   /*   rows of a matrix */
+    int dot_tokens;  /* tokens of smaller steps, whose weights are unpacked on the way */
+    int heads;       /* attention: query heads side by side */
+} cpu_tiles;
+cpu_tiles cpu_isa_tiles(int isa);
 
 /* NULL where memory or threads cannot be had. */
 cpu_device *cpu_device_create(int isa, int n_threads);

@@ -110,9 +110,10 @@ typedef struct {
 
 const limit_loops *cpu_device_limits(const cpu_device *device);
 
-/* One instruction set: its ops, and what they are measured by. */
+/* One instruction set: its ops, what they keep in registers, and what they are measured by. */
 typedef struct {
     op_function *ops[OP_COUNT];
+    cpu_tiles tiles;
     limit_loops limits;
 } kernel_table;
 

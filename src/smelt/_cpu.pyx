@@ -57,6 +57,13 @@ cdef extern from "cpu/cpu.h" nogil:
     int cpu_isa_count()
     const char *cpu_isa_name(int isa)
     int cpu_isa_available(int isa)
+    const char *cpu_isa_need(int isa, int i, int *is_here)
+    ctypedef struct cpu_tiles:
+        int tile_tokens
+        int tile_rows
+        int dot_tokens
+        int heads
+    cpu_tiles cpu_isa_tiles(int isa)
     cpu_device *cpu_device_create(int isa, int n_threads)
     void cpu_device_destroy(cpu_device *device)
     size_t cpu_packed_bytes(int fmt, int n_out, int n_in)
@@ -113,6 +120,23 @@ def instruction_sets():
 def known_instruction_sets():
     """Names of all instruction sets of this build; a Device takes the index."""
     return [cpu_isa_name(i).decode("ascii") for i in range(cpu_isa_count())]
+
+
+def instruction_set_needs(int isa):
+    """{feature: whether it is here} of one of known_instruction_sets(), by its index."""
+    cdef int i = 0, is_here = 0
+    cdef const char *name = cpu_isa_need(isa, 0, &is_here)
+    needs = {}
+    while name is not NULL:
+        needs[name.decode("ascii")] = bool(is_here)
+        i += 1
+        name = cpu_isa_need(isa, i, &is_here)
+    return needs
+
+
+def instruction_set_tiles(int isa):
+    """What its kernels keep in registers: see cpu_tiles in native/cpu/cpu.h."""
+    return dict(cpu_isa_tiles(isa))
 
 
 def packed_bytes(int fmt, int n_out, int n_in):

@@ -124,7 +124,7 @@ class Engine:
     @property
     def cpu_device(self) -> CPUDevice | None:
         """The device, where it is the CPU: its threads and instruction set."""
-        return self._device if self._device.name == "cpu" else None  # type: ignore[return-value]
+        return cast("CPUDevice", self._device) if self._device.name == "cpu" else None
 
     def close(self) -> None:
         """Frees the device's memory. The Engine cannot be used afterwards."""

@@ -30,6 +30,10 @@ VARIANTS: list[dict[str, Any]] = [
     {"rope_scaling": "linear"},
     {"rope_scaling": "yarn"},
     {"rope_scaling": "yarn", "rope_freqs": True, "n_ctx": 1024},
+    {"architecture": "qwen2"},
+    {"architecture": "qwen2", "rope_scaling": "yarn", "n_kv_heads": 4},
+    {"architecture": "qwen3", "tied": True, "head_dim": 128},
+    {"architecture": "qwen3", "rope_scaling": "yarn"},
 ]
 N_VOCAB = 384
 

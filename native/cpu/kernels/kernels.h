@@ -37,5 +37,6 @@ const kernel_table V_TABLE(V_NAME) = {
 #define OP(name, ...) [OP_##name] = op_##name,
 #include "ops.def"
     },
+    .tiles = {V_TILE_TOKENS, V_TILE_GROUPS * GROUP_ROWS, V_DOT_TOKENS, V_HEADS},
     .limits = {limit_read, limit_fma, limit_dot, FMA_OPERATIONS, DOT_OPERATIONS},
 };

@@ -1,4 +1,5 @@
-/* The v_ primitives on AVX2 with FMA and F16C: each logical vector is two registers.
+/* The v_ primitives on AVX2 with FMA and F16C, and on AVX-VNNI where V_VNNI is defined: each logical
+ * vector is two registers.
  * avx512.h says what each primitive does.
  */
 #include <immintrin.h>
@@ -183,6 +184,11 @@ V_INLINE vh vh_broadcast2(const int16_t *p)
 }
 V_INLINE vi vi_dot(vi acc, vh x, vh y)
 {
+#ifdef V_VNNI
+    return V_EACH_I(_mm256_dpwssd_avx_epi32(acc.a, x.a, y.a),
+                    _mm256_dpwssd_avx_epi32(acc.b, x.b, y.b));
+#else
     return V_EACH_I(_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)),
                     _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b)));
+#endif
 }
