@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .backends.cpu import Device
 
-__all__ = ["Limits", "Probe", "best", "measure"]
+__all__ = ["Limits", "Probe", "best", "measure", "memory_to_read"]
 
 LEAST_BYTES = 256 << 20
 BYTES_A_THREAD = 16 << 20  # no processor has that much cache a core
@@ -40,12 +42,10 @@ class Limits:
 class Probe:
     """Takes samples of the limits on a CPU device's own threads and instruction set."""
 
-    def __init__(self, device: Device):
-        import numpy as np
-
+    def __init__(self, device: Device, memory: np.ndarray | None = None):
+        """memory: what is read; several probes may share it. None makes enough of its own."""
         self._native = device.native
-        n_bytes = max(LEAST_BYTES, BYTES_A_THREAD * device.threads)
-        self._memory = np.ones(n_bytes, np.uint8)  # written, or no memory would stand behind it
+        self._memory = memory_to_read(device.threads) if memory is None else memory
         self._rounds = dict.fromkeys(("fma", "dot"), 1024)
 
     def sample(self) -> Limits:
@@ -65,6 +65,14 @@ class Probe:
             if time.perf_counter() - start >= SECONDS:
                 return rate
             self._rounds[name] *= 2
+
+
+def memory_to_read(threads: int) -> np.ndarray:
+    """Enough of it that so many threads find nothing in a cache."""
+    import numpy as np
+
+    # written, or no memory would stand behind it
+    return np.ones(max(LEAST_BYTES, BYTES_A_THREAD * threads), np.uint8)
 
 
 def best(samples: Iterable[Limits]) -> Limits:
