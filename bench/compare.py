@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from limits import fma_peak, read_bandwidth
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from limits import fma_peak, read_bandwidth
 from smelt.plan import plan
 
 PREFILL, DECODE = 512, 64

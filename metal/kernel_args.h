@@ -43,7 +43,8 @@ enum {
     CONSTANT_HAS_BIAS_0 = 5, /* bool */
     CONSTANT_HAS_BIAS_1 = 6,
     CONSTANT_HAS_BIAS_2 = 7,
-    CONSTANT_HAS_NORM = 8,     /* bool: x is normalised on the way in (matvec) */
+    CONSTANT_HAS_NORM = 8,     /* bool: x, or every head, is normalised on the way in (matvec,
+                                * rope_kv_write) */
     CONSTANT_HAS_RESIDUAL = 9, /* bool */
     CONSTANT_GATE = 10,        /* int: enum gate */
     CONSTANT_TOKENS = 11,      /* int: rows a matvec computes at one reading of the weights */
@@ -149,6 +150,7 @@ typedef struct {
     uint32_t page_bytes; /* all layers */
     uint32_t layer_bytes;    /* from a page's start to this layer's keys */
     float scale;
+    float eps;           /* rope_kv_write with HAS_NORM */
 } attention_args;
 
 /* argmax, top_k: the k largest logits of a row, largest first, ties by the lower id. A row with a

@@ -33,13 +33,20 @@ static int matrices_are_sound(const op_record *op)
     return 1;
 }
 
+/* rope_kv_write normalises queries and keys, or neither. */
+static int gains_are_sound(const op_record *op)
+{
+    return (op->weights[0] >= 0) == (op->weights[1] >= 0);
+}
+
 static int record_is_sound(const program_tables *t, const op_record *op)
 {
     if (op->op < 0 || op->op >= OP_COUNT) return 0;
     return indices_are_sound(operands[op->op].inputs, op->inputs, RECORD_INPUTS, t->n_values)
            && indices_are_sound(operands[op->op].outputs, op->outputs, RECORD_OUTPUTS, t->n_values)
            && indices_are_sound(operands[op->op].weights, op->weights, RECORD_WEIGHTS, t->n_weights)
-           && (op->op != OP_norm_matmul || matrices_are_sound(op));
+           && (op->op != OP_norm_matmul || matrices_are_sound(op))
+           && (op->op != OP_rope_kv_write || gains_are_sound(op));
 }
 
 int program_check(const program_tables *t)

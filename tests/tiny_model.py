@@ -11,11 +11,13 @@ from gguf import GGMLQuantizationType, GGUFWriter, RopeScalingType
 
 from random_weights import random_weights
 from smelt.formats import FORMATS
+from smelt.tokenizer.bpe import ALPHABET
 
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 WORDS = "the and once upon time was there is one of to in you that he she it for on with his as at"
 UNKNOWN, BOS, EOS = 0, 1, 2
 FIRST_PIECE = 3 + 256  # behind the special and the byte tokens
+QWEN_SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def write_tiny_llama(
@@ -35,6 +37,7 @@ def write_tiny_llama(
     rope_freqs: bool = False,
     rope_scaling: str | None = None,
     n_ctx: int = 256,
+    architecture: str = "llama",
     formats: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Path:
@@ -44,6 +47,8 @@ def write_tiny_llama(
     weights, the older ones of 32. formats: other formats for some matrices, by the part of their
     name before ".weight" and behind "blk.N." ("attn_v", "ffn_down", "output", "token_embd").
     rope_scaling: "linear" or "yarn", from a quarter of n_ctx. Vectors are F32.
+    architecture: "llama", "qwen2", which has biases of queries, keys and values, or "qwen3", which
+    has gains of query and key heads; both have a byte-level vocabulary and no BOS.
 
     Weights are scaled so that activations keep their size: logits are about ±3, at most ±15.
     """
@@ -51,8 +56,8 @@ def write_tiny_llama(
     head_dim = head_dim or d_model // n_heads
     rotary_dim = rotary_dim or head_dim
     rng = np.random.default_rng(seed)
-    writer = GGUFWriter(path, "llama")
-    writer.add_name("tiny random llama")
+    writer = GGUFWriter(path, architecture)
+    writer.add_name(f"tiny random {architecture}")
     writer.add_context_length(n_ctx)
     writer.add_embedding_length(d_model)
     writer.add_block_count(n_layers)
@@ -68,7 +73,7 @@ def write_tiny_llama(
         writer.add_rope_scaling_type(RopeScalingType(rope_scaling))
         writer.add_rope_scaling_factor(4.0)
         writer.add_rope_scaling_orig_ctx_len(n_ctx // 4)
-    _add_vocabulary(writer, n_vocab)
+    (_add_vocabulary if architecture == "llama" else _add_qwen_vocabulary)(writer, n_vocab)
 
     def matrix(name: str, n_out: int, n_in: int, gain: float) -> None:
         chosen = (formats or {}).get(name.split(".")[-1], format)
@@ -89,8 +94,10 @@ def write_tiny_llama(
         rows = {"q": q_dim, "k": kv_dim, "v": kv_dim, "output": d_model}
         for part, n_out in rows.items():
             matrix(f"{prefix}attn_{part}", n_out, q_dim if part == "output" else d_model, 1.0)
-            if biases:
+            if biases or (architecture == "qwen2" and part != "output"):
                 vector(f"{prefix}attn_{part}.bias", -0.5, 0.5, n_out)
+            if architecture == "qwen3" and part in ("q", "k"):
+                vector(f"{prefix}attn_{part}_norm.weight", 0.5, 1.5, head_dim)
         vector(f"{prefix}ffn_norm.weight", 0.5, 1.5, d_model)
         for part, n_out, n_in in (("gate", d_ff, d_model), ("up", d_ff, d_model)):
             matrix(f"{prefix}ffn_{part}", n_out, n_in, 1.0)
@@ -128,6 +135,29 @@ def _add_vocabulary(writer: GGUFWriter, n_vocab: int) -> None:
     writer.add_eos_token_id(EOS)
     writer.add_unk_token_id(UNKNOWN)
     writer.add_add_bos_token(True)
+
+
+def _add_qwen_vocabulary(writer: GGUFWriter, n_vocab: int) -> None:
+    """Byte-level BPE with what files of Qwen models say: no beginning of text, ChatML, padding."""
+    merges = ["t h", "Ġ th", "Ġth e", "i n", "Ġ a", "Ġa n", "Ġan d"]
+    tokens = [*ALPHABET, *(merge.replace(" ", "") for merge in merges)]
+    types = [1] * len(tokens) + [3] * len(QWEN_SPECIALS)
+    end = len(tokens)
+    tokens += QWEN_SPECIALS
+    types += [5] * (n_vocab - len(tokens))
+    tokens += [f"[PAD{token}]" for token in range(len(tokens), n_vocab)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(end)
+    writer.add_eos_token_id(end + 2)
+    writer.add_pad_token_id(end)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    )
 
 
 def _pieces() -> list[str]:

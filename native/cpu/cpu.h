@@ -14,6 +14,21 @@ typedef struct cpu_kv cpu_kv;
 int cpu_isa_count(void);
 const char *cpu_isa_name(int isa);
 int cpu_isa_available(int isa);
+/* Name of the i-th feature that a set needs of processor and system, and whether it is here; NULL
+ * behind the last. */
+const char *cpu_isa_need(int isa, int i, int *is_here);
+
+/* The same of features that no set of this build uses. */
+const char *cpu_unused_feature(int i, int *is_here);
+
+/* What a set's kernels keep in registers at a time. */
+typedef struct {
+    int tile_tokens; /* prefill: tokens by */
+    int tile_rows;   /*   rows of a matrix */
+    int dot_tokens;  /* tokens of smaller steps, whose weights are unpacked on the way */
+    int heads;       /* attention: query heads side by side */
+} cpu_tiles;
+cpu_tiles cpu_isa_tiles(int isa);
 
 /* NULL where memory or threads cannot be had. */
 cpu_device *cpu_device_create(int isa, int n_threads);
@@ -38,6 +53,14 @@ int64_t cpu_kv_page_bytes(const cpu_kv *kv);
 /* A layer's keys in a page and, behind them, its values, for tracing: [n_kv_heads, head_dim,
  * PAGE_TOKENS] and [n_kv_heads, PAGE_TOKENS, head_dim rounded up to 16]. NULL: no such page. */
 const void *cpu_kv_page(const cpu_kv *kv, int page, int layer);
+
+/* What all threads can do at most, each a rate a second (limits.c); 0 in a forked child.
+ * Bytes read of `memory`, each once, prefetching `ahead` bytes of what is being read; operations of
+ * float32 multiply-adds; and of int16 products that are added to int32 sums, as the kernels of
+ * quantised matrices have them. A multiply-add is two operations. */
+double cpu_read_rate(cpu_device *device, const void *memory, size_t bytes, size_t ahead);
+double cpu_fma_rate(cpu_device *device, int64_t rounds);
+double cpu_dot_rate(cpu_device *device, int64_t rounds);
 
 /* Runs every op of the program on one step. `cancel` may be set by another thread at any time;
  * `poll` is called now and then between two ops, on the calling thread. */

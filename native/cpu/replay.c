@@ -28,7 +28,29 @@ int cpu_isa_available(int isa)
 {
     int count;
     const instruction_set *sets = instruction_sets(&count);
-    return isa >= 0 && isa < count && sets[isa].available();
+    return isa >= 0 && isa < count && instruction_set_is_here(&sets[isa]);
+}
+
+const char *cpu_isa_need(int isa, int i, int *is_here)
+{
+    int count;
+    const feature *need = i < MOST_NEEDS ? instruction_sets(&count)[isa].needs[i] : NULL;
+    *is_here = need && feature_is_here(need);
+    return need ? need->name : NULL;
+}
+
+const char *cpu_unused_feature(int i, int *is_here)
+{
+    int count;
+    const feature *features = unused_features(&count);
+    *is_here = i < count && feature_is_here(&features[i]);
+    return i < count ? features[i].name : NULL;
+}
+
+cpu_tiles cpu_isa_tiles(int isa)
+{
+    int count;
+    return instruction_sets(&count)[isa].kernels->tiles;
 }
 
 cpu_device *cpu_device_create(int isa, int n_threads)
@@ -51,6 +73,8 @@ void cpu_device_destroy(cpu_device *device)
 }
 
 thread_pool *cpu_device_pool(cpu_device *device) { return device->pool; }
+
+const limit_loops *cpu_device_limits(const cpu_device *device) { return &device->kernels->limits; }
 
 /* rope_table computes in double; embed reads rows of the file; every other op wants quantised
  * matrices packed. */

@@ -88,16 +88,18 @@ static int plan_elements(metal_program *p, int at, const op_record *op, enum ker
     return 0;
 }
 
-/* One row a threadgroup. `scratch`: the result goes to p->norm instead of the op's output. */
+/* One row as long as the gain, a token's or a head's, a threadgroup. `scratch`: the result goes to
+ * p->norm instead of the op's output. */
 int plan_norm(metal_program *p, int at, const op_record *op, enum kernel kernel, int scratch)
 {
     const value_record *x = value_of(p, op->inputs[0]), *y = value_of(p, op->outputs[0]);
-    norm_args args = {.width = x->width, .rows = y->rows, .eps = op->eps};
+    const int32_t width = p->tables.weights[op->weights[0]].n_in;
+    norm_args args = {.width = width, .rows = y->rows, .eps = op->eps};
     dispatch *d = add_dispatch(p, at, kernel, &args, sizeof args);
     if (!d) return -1;
     d->guard = rows_of(p, op->outputs[0]);
     d->threads = NORM_THREADS;
-    set_grid(d, 0, 1, (enum count)d->guard);
+    set_grid(d, 0, x->width / width, (enum count)d->guard);
     bind_value(p, d, BUFFER_OP, op->inputs[0]);
     bind_weight(p, d, BUFFER_OP + 1, op->weights[0]);
     int has_bias = kernel == KERNEL_layer_norm && op->weights[1] >= 0;

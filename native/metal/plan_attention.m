@@ -25,6 +25,7 @@ static dispatch *add_attention(metal_program *p, int at, const op_record *op, en
         .rotary_dim = op->rotary_dim,
         .neox = op->neox,
         .scale = op->scale,
+        .eps = op->eps,
     };
     if (op->outputs[0] >= 0) args.rows = value_of(p, op->outputs[0])->rows;
     if (kernel == KERNEL_attention_scores || kernel == KERNEL_softmax)
@@ -40,7 +41,7 @@ static dispatch *add_attention(metal_program *p, int at, const op_record *op, en
 }
 
 /* rope, kv_write, the parts of attention: heads by tokens. `n_inputs` values, the slabs where the
- * kernel walks pages, then the output or the slabs it writes. */
+ * kernel walks pages, then the output or the slabs it writes, then the gains of heads. */
 int plan_heads(metal_program *p, int at, const op_record *op, enum kernel kernel,
                       int32_t heads)
 {
@@ -57,7 +58,10 @@ int plan_heads(metal_program *p, int at, const op_record *op, enum kernel kernel
         bind_value(p, d, index++, op->inputs[i]);
     if (reads) bind_source(d, index++, SOURCE_SLABS, nil, 0);
     if (op->outputs[0] >= 0) bind_value(p, d, index++, op->outputs[0]);
-    if (writes) bind_source(d, index, SOURCE_SLABS, nil, 0);
+    if (writes) bind_source(d, index++, SOURCE_SLABS, nil, 0);
+    if (kernel == KERNEL_rope_kv_write) set_constant(d, CONSTANT_HAS_NORM, op->weights[0] >= 0);
+    for (int i = 0; i < RECORD_WEIGHTS && op->weights[i] >= 0; i++)
+        bind_weight(p, d, index++, op->weights[i]);
     return 0;
 }
 

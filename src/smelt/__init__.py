@@ -27,6 +27,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .comparison import Comparison, compare
     from .completion import Completion, Piece
     from .default_model import default_model_path
     from .engine import Engine
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CancelledError",
     "ChatTemplateError",
+    "Comparison",
     "Completion",
     "ContextOverflowError",
     "DeviceError",
@@ -50,16 +52,19 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "UnsupportedModelError",
+    "compare",
     "default_model_path",
     "quantize",
 ]
 
 # Loaded at first use, so that `import smelt` does not pay for NumPy and the kernels.
 _LAZY = {
+    "Comparison": "comparison",
     "Completion": "completion",
     "Engine": "engine",
     "Piece": "completion",
     "Tokenizer": "tokenizer",
+    "compare": "comparison",
     "default_model_path": "default_model",
     "quantize": "quantisation",
 }

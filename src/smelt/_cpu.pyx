@@ -30,7 +30,16 @@ cdef extern from *:
     #include "op_record.def"
     };
     enum { SMELT_FIELD_COUNT = sizeof smelt_fields / sizeof *smelt_fields };
+
+    #if defined(__clang__)
+    #define SMELT_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define SMELT_COMPILER "gcc " __VERSION__
+    #else
+    #define SMELT_COMPILER "unknown"
+    #endif
     """
+    const char *SMELT_COMPILER
     const char *smelt_op_names[]
     ctypedef struct smelt_field:
         const char *name
@@ -57,6 +66,14 @@ cdef extern from "cpu/cpu.h" nogil:
     int cpu_isa_count()
     const char *cpu_isa_name(int isa)
     int cpu_isa_available(int isa)
+    const char *cpu_isa_need(int isa, int i, int *is_here)
+    const char *cpu_unused_feature(int i, int *is_here)
+    ctypedef struct cpu_tiles:
+        int tile_tokens
+        int tile_rows
+        int dot_tokens
+        int heads
+    cpu_tiles cpu_isa_tiles(int isa)
     cpu_device *cpu_device_create(int isa, int n_threads)
     void cpu_device_destroy(cpu_device *device)
     size_t cpu_packed_bytes(int fmt, int n_out, int n_in)
@@ -69,6 +86,9 @@ cdef extern from "cpu/cpu.h" nogil:
     int cpu_kv_grow(cpu_kv *kv, int n_pages)
     int64_t cpu_kv_page_bytes(const cpu_kv *kv)
     const void *cpu_kv_page(const cpu_kv *kv, int page, int layer)
+    double cpu_read_rate(cpu_device *device, const void *memory, size_t bytes, size_t ahead)
+    double cpu_fma_rate(cpu_device *device, int64_t rounds)
+    double cpu_dot_rate(cpu_device *device, int64_t rounds)
     int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step_t *s,
                  const int *cancel, int (*poll)() noexcept)
 
@@ -78,6 +98,7 @@ rows_tokens = ROWS_TOKENS
 rows_logits = ROWS_LOGITS
 value_is_logits = VALUE_IS_LOGITS
 kv_types = {"f16": KV_F16, "f32": KV_F32}
+compiler = SMELT_COMPILER.decode("utf-8", "replace").strip()
 record_bytes = (sizeof(op_record), sizeof(value_record), sizeof(weight_record))
 
 # Messages of the statuses that are mistakes; the others end a step in an orderly way.
@@ -111,6 +132,35 @@ def instruction_sets():
 def known_instruction_sets():
     """Names of all instruction sets of this build; a Device takes the index."""
     return [cpu_isa_name(i).decode("ascii") for i in range(cpu_isa_count())]
+
+
+def instruction_set_needs(int isa):
+    """{feature: whether it is here} of one of known_instruction_sets(), by its index."""
+    cdef int i = 0, is_here = 0
+    cdef const char *name = cpu_isa_need(isa, 0, &is_here)
+    needs = {}
+    while name is not NULL:
+        needs[name.decode("ascii")] = bool(is_here)
+        i += 1
+        name = cpu_isa_need(isa, i, &is_here)
+    return needs
+
+
+def unused_features():
+    """{feature: whether it is here} of what no instruction set of this build uses."""
+    cdef int i = 0, is_here = 0
+    cdef const char *name = cpu_unused_feature(0, &is_here)
+    features = {}
+    while name is not NULL:
+        features[name.decode("ascii")] = bool(is_here)
+        i += 1
+        name = cpu_unused_feature(i, &is_here)
+    return features
+
+
+def instruction_set_tiles(int isa):
+    """What its kernels keep in registers: see cpu_tiles in native/cpu/cpu.h."""
+    return dict(cpu_isa_tiles(isa))
 
 
 def packed_bytes(int fmt, int n_out, int n_in):
@@ -155,6 +205,30 @@ cdef class Device:
             status = cpu_pack(handle, source, <void *>to)
         if status:
             raise ValueError("this format is not packed")
+
+    def read_rate(self, uintptr_t memory, size_t n_bytes, size_t ahead):
+        """Bytes a second at which all threads read memory, each its part and once."""
+        cdef cpu_device *handle = self.handle
+        cdef double rate
+        with nogil:
+            rate = cpu_read_rate(handle, <const void *>memory, n_bytes, ahead)
+        return rate
+
+    def fma_rate(self, int64_t rounds):
+        """float32 operations a second of all threads, in registers."""
+        cdef cpu_device *handle = self.handle
+        cdef double rate
+        with nogil:
+            rate = cpu_fma_rate(handle, rounds)
+        return rate
+
+    def dot_rate(self, int64_t rounds):
+        """The same of int16 products and their int32 sums."""
+        cdef cpu_device *handle = self.handle
+        cdef double rate
+        with nogil:
+            rate = cpu_dot_rate(handle, rounds)
+        return rate
 
 
 cdef class Program:

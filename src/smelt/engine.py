@@ -23,7 +23,7 @@ from .default_model import default_model_path
 from .errors import CancelledError, ContextOverflowError, SmeltError
 from .kv_cache import KVCache
 from .model import Model
-from .perplexity import chunk_losses, summarise
+from .perplexity import chunk_losses, summarise, text_chunks
 from .sampling import SamplingParams
 from .tokenizer import Tokenizer
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
 
+    from .backends.cpu import Device as CPUDevice
     from .batch import Work
+    from .graph.program import Program
     from .trace import Run
 
     Prompt: TypeAlias = str | Sequence[int]
@@ -123,6 +125,16 @@ class Engine:
         with self.lock:
             self.check_open()
             return ChatTemplate(self.tokenizer, str(self.model.file.path))
+
+    @property
+    def program(self) -> Program:
+        """What the device replays for every step."""
+        return self._program.program
+
+    @property
+    def cpu_device(self) -> CPUDevice | None:
+        """The device, where it is the CPU: its threads and instruction set."""
+        return cast("CPUDevice", self._device) if self._device.name == "cpu" else None
 
     def close(self) -> None:
         """Frees the device's memory. The Engine cannot be used afterwards."""
@@ -270,10 +282,25 @@ class Engine:
         """
         return np.concatenate(list(self.logits_in_chunks(ids))).astype(np.float32, copy=False)
 
-    def logits_in_chunks(self, ids: Sequence[int]) -> Iterator[np.ndarray]:
-        """The same rows in parts of at most chunk_tokens, so that a long text fills no memory;
-        those of "reference" in float64."""
-        return self._evaluate(self._checked_ids(ids), 0)
+    def logits_in_chunks(self, ids: Sequence[int], first: int = 0) -> Iterator[np.ndarray]:
+        """The same rows, those of the tokens from index `first` on, in parts of at most
+        chunk_tokens, so that a long text fills no memory; those of "reference" in float64."""
+        ids = self._checked_ids(ids)
+        before = self.cancellations
+        with self.lock:
+            self.check_open()
+            sequence = self.cache.begin(ids, reuse=False)
+        try:
+            for at in range(0, len(ids), self.chunk_tokens):
+                chunk = ids[at : at + self.chunk_tokens]
+                rows = range(max(0, first - at), len(chunk))
+                logits = self.step([(sequence, chunk, rows)], before)
+                if len(rows):
+                    yield logits
+        finally:
+            with self.lock:
+                if not self.closed:
+                    self.cache.end(sequence, keep=False)
 
     def trace(
         self,
@@ -324,25 +351,12 @@ class Engine:
         exceeds the Engine's, SmeltError if the text has fewer than n_ctx tokens.
         """
         self.check_open()
-        if n_ctx < 4:
-            raise SmeltError(f"perplexity needs chunks of at least 4 tokens, found n_ctx {n_ctx}")
-        if not 4 <= n_ctx <= self.n_ctx:
-            raise ContextOverflowError(
-                f"perplexity over chunks of {n_ctx} tokens: this Engine's n_ctx is {self.n_ctx}"
-            )
-        ids = self.tokenize(text)
-        n_chunks = len(ids) // n_ctx
-        if not n_chunks:
-            raise SmeltError(f"the text has {len(ids)} tokens; one chunk of {n_ctx} is needed")
+        chunks, first = text_chunks(self, text, n_ctx)
         losses = []
-        for i in range(n_chunks):
-            chunk = ids[i * n_ctx : (i + 1) * n_ctx]
-            if self.tokenizer.add_bos and self.tokenizer.bos_id is not None:
-                chunk[0] = self.tokenizer.bos_id
-            first = n_ctx // 2
-            losses.append(chunk_losses(self._evaluate(chunk, first), chunk, first))
+        for chunk in chunks:
+            losses.append(chunk_losses(self.logits_in_chunks(chunk, first), chunk, first))
             if progress:
-                progress(i + 1, n_chunks)
+                progress(len(losses), len(chunks))
         return summarise(np.concatenate(losses))
 
     def _prompts(self, prompt: Prompt | Sequence[Prompt], parse_special: bool) -> list[list[int]]:
@@ -369,24 +383,6 @@ class Engine:
                 f"token id {foreign[0]} is outside the vocabulary of {self.config.n_vocab} tokens"
             )
         return checked
-
-    def _evaluate(self, ids: list[int], first: int) -> Iterator[np.ndarray]:
-        """Logits of the tokens from index `first` on, chunk by chunk, from an empty cache."""
-        before = self.cancellations
-        with self.lock:
-            self.check_open()
-            sequence = self.cache.begin(ids, reuse=False)
-        try:
-            for at in range(0, len(ids), self.chunk_tokens):
-                chunk = ids[at : at + self.chunk_tokens]
-                rows = range(max(0, first - at), len(chunk))
-                logits = self.step([(sequence, chunk, rows)], before)
-                if len(rows):
-                    yield logits
-        finally:
-            with self.lock:
-                if not self.closed:
-                    self.cache.end(sequence, keep=False)
 
     def step(self, work: Work, before: int, enough: int = 0) -> np.ndarray:
         """Evaluates tokens of several sequences in one step: logits [wanted rows, n_vocab].

@@ -80,6 +80,27 @@ def test_rms_norm(width: int, eps: float) -> None:
     assert_within(y, exact, (width / 32 + 8) * ULP * np.abs(exact))
 
 
+@pytest.mark.parametrize(("n_heads", "head_dim"), [(1, 1), (3, 20), (4, 128), (7, 33)])
+def test_rms_norm_of_heads(n_heads: int, head_dim: int) -> None:
+    """A gain as long as a head: every head is a row of its own."""
+    x = random_rows(13, n_heads * head_dim).reshape(13, n_heads, head_dim)
+    x[:, 0] *= 100
+    gain = np.random.default_rng(1).uniform(-2, 2, head_dim).astype(np.float32)
+
+    def record() -> list[Op]:
+        feed = Feed()
+        feed.rms_norm("y", feed.rows("x", x), as_weight("gain", gain), 1e-6)
+        return feed.ops
+
+    y = check_everywhere(record, 13, sizes=(1, 2, 7)).reshape(x.shape)
+    wide = x.astype(np.float64)
+    exact = wide / np.sqrt((wide**2).mean(axis=-1, keepdims=True) + np.float32(1e-6)) * gain
+    assert_within(y, exact, (head_dim / 32 + 8) * ULP * np.abs(exact))
+    np.testing.assert_allclose(
+        Runner(reference_device(), record(), 13)(13).reshape(x.shape), exact, rtol=1e-6
+    )
+
+
 @pytest.mark.parametrize("width", SIZES)
 @pytest.mark.parametrize("eps", [1e-5, 1e-12])
 @pytest.mark.parametrize("has_bias", [False, True])

@@ -40,6 +40,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one layer": {"n_layers": 1},
     "three layers": {"n_layers": 3, "biases": True, "tied": True},
     "odd vocabulary": {"n_vocab": 301},
+    "qwen2": {"architecture": "qwen2", "n_kv_heads": 1},
+    "qwen3": {"architecture": "qwen3", "tied": True, "head_dim": 128},
 }
 # dimensions that no K-quant can have, nor a vector divide
 ODD = {"d_model": 96, "n_heads": 8, "n_kv_heads": 1, "head_dim": 20, "d_ff": 160, "n_vocab": 301}

@@ -79,8 +79,9 @@ def test_rope_turns_pairs(n_heads: int, head_dim: int, rotary_dim: int, neox: bo
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kv_type", ["f16", "f32"])
 @pytest.mark.parametrize("neox", [False, True])
-def test_rope_kv_write_is_the_three_ops_it_stands_for(
-    isa: str, kv_type: str, neox: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("head_norms", [False, True])
+def test_rope_kv_write_is_the_plain_ops_it_stands_for(
+    isa: str, kv_type: str, neox: bool, head_norms: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit, as plain attention sees it: turned queries, keys and values in their pages."""
     monkeypatch.setattr(fusion, "RULES", (fusion._rope_kv_write,))
@@ -91,6 +92,9 @@ def test_rope_kv_write_is_the_three_ops_it_stands_for(
     with feed.layer(0):
         table = feed.rope_table("table", as_weight("inv_freq", frequencies(16)), 1.0)
         values = [feed.rows(name, x) for name, x in (("q", q), ("k", k), ("v", v))]
+        if head_norms:
+            for i, gain in enumerate(rng.uniform(-2, 2, (2, 24)).astype(np.float32)):
+                values[i] = feed.rms_norm("norm", values[i], as_weight("gain", gain), 1e-5)
         q_turned = feed.rope("q_rope", values[0], table, neox)
         k_turned = feed.rope("k_rope", values[1], table, neox)
         feed.attention("", q_turned, k_turned, values[2], 0.2, config.n_kv_heads)
@@ -105,5 +109,5 @@ def test_rope_kv_write_is_the_three_ops_it_stands_for(
     assert {"rope", "kv_write"} <= kinds
     for threads in (1, 2, 3):
         kinds, y = run(True, threads)
-        assert "rope_kv_write" in kinds and not {"rope", "kv_write"} & kinds
+        assert "rope_kv_write" in kinds and not {"rms_norm", "rope", "kv_write"} & kinds
         assert_same_bits(y, plain, f"{threads} threads")

@@ -11,7 +11,7 @@ import pytest
 from small_engine import prompt_ids
 from smelt import Engine, SmeltError
 from smelt.diff import compare
-from smelt.diff.llama_cpp import DumpFile, DumpRun, value_of
+from smelt.diff.llama_cpp import NORMS_OF_HEADS, DumpFile, DumpRun, value_of
 from smelt.trace import Run
 
 IDS = prompt_ids(7)
@@ -26,6 +26,8 @@ AXIS = 32  # that of the scores, padded
         ("embd", "embed"),
         ("norm-0", "blk.0.attn_norm"),
         ("norm-11#2", "blk.11.ffn_norm"),
+        ("norm-11#3", None),
+        ("Kcur_normed-2", "blk.2.k_norm"),
         ("norm", "norm"),
         ("Qcur-3", "blk.3.q"),
         ("Kcur-3#3", "blk.3.k_rope"),
@@ -41,6 +43,11 @@ AXIS = 32  # that of the scores, padded
 )
 def test_names(tensor: str, value: str | None) -> None:
     assert value_of(tensor, 12, NODES) == value
+
+
+def test_norms_of_heads_come_between_the_others() -> None:
+    names = [value_of(f"norm-1{n}", 12, NODES, NORMS_OF_HEADS) for n in ("", "#2", "#3", "#4")]
+    assert names == [f"blk.1.{name}" for name in ("attn_norm", "q_norm", "k_norm", "ffn_norm")]
 
 
 def test_a_single_layer_is_given_the_embedding() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -47,6 +48,21 @@ def attention_block(r: Sketch) -> Value:
     return r.add("sum", r.linear(mixed, D_MODEL, "out"), r.x)
 
 
+def normed_attention(
+    r: Sketch,
+    gain_q: int | None = HEAD_DIM,
+    gain_k: int | None = HEAD_DIM,
+    eps_k: float = 1e-5,
+) -> None:
+    """Attention whose queries and keys are normalised by gains of so many elements (None: all)."""
+    table = r.table()
+    q, k, v = (r.heads(r.x, n, name) for name, n in (("q", HEADS), ("k", 2), ("v", 2)))
+    q = r.rms_norm("q_norm", q, weight("q.gain", gain_q or q.width), 1e-5)
+    k = r.rms_norm("k_norm", k, weight("k.gain", gain_k or k.width), eps_k)
+    q, k = r.rope("q_rope", q, table, True), r.rope("k_rope", k, table, True)
+    r.attention("", q, k, v, 0.5, KV_HEADS)
+
+
 def gate_up(r: Sketch, act: str = "silu", bias: bool = False) -> Value:
     h = r.norm(r.x)
     gate, up = r.linear(h, D_FF, "gate", bias), r.linear(h, D_FF, "up", bias)
@@ -69,6 +85,18 @@ def test_attention_half_of_a_block() -> None:
     rope, attention = fuse(r.ops)[3:5]
     assert rope.params["n_heads"] == HEADS and rope.params["n_kv_heads"] == KV_HEADS
     assert attention.params["scale"] == 0.5 and attention.params["n_kv_heads"] == KV_HEADS
+
+
+@pytest.mark.parametrize("gain", [HEAD_DIM, None])
+def test_norms_of_heads_go_into_the_turning(gain: int | None) -> None:
+    """But not those of whole rows, which take all heads together (gain None)."""
+    r = Sketch()
+    normed_attention(r, gain_q=gain, gain_k=gain)
+    turning = "rope_kv_write" if gain else "rms_norm rms_norm rope_kv_write"
+    assert " ".join(fused_kinds(r)) == f"rope_table matmul matmul matmul {turning} attention"
+    op = next(op for op in fuse(r.ops) if op.kind == "rope_kv_write")
+    assert [w.name for w in op.weights if w] == (["q.gain", "k.gain"] if gain else [])
+    assert op.params.get("eps") == (1e-5 if gain else None)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -146,6 +174,52 @@ def test_turned_queries_that_somebody_else_reads_stay() -> None:
     attention_block(r)
     unread_by_others(r, next(v for op in r.ops for v in op.outputs if v.name == "q_rope"))
     assert "rope_kv_write" in fused_kinds(r)
+
+
+@pytest.mark.parametrize("which", ["q_norm", "k_norm"])
+def test_normed_heads_that_somebody_else_reads(which: str) -> None:
+    r = Sketch()
+    normed_attention(r)
+    unread_by_others(r, next(v for op in r.ops for v in op.outputs if v.name == which))
+    assert fused_kinds(r).count("rms_norm") == 2
+
+
+@pytest.mark.parametrize("odd", [{"gain_q": None}, {"gain_k": None}, {"eps_k": 1e-6}], ids=str)
+def test_norms_of_heads_that_differ(odd: dict[str, Any]) -> None:
+    r = Sketch()
+    normed_attention(r, **odd)
+    assert fused_kinds(r).count("rms_norm") == 2
+
+
+def test_norms_of_heads_that_matmuls_read() -> None:
+    """norm_matmul and norm_gate_up normalise whole rows."""
+    r = Sketch()
+    gain = weight("gain", HEAD_DIM)
+    h = r.rms_norm("h", r.heads(r.x, HEADS, "heads"), gain, 1e-5)
+    r.linear(h, 7)
+    assert fused_kinds(r) == ["matmul", "rms_norm", "matmul"]
+    r = Sketch()
+    h = r.rms_norm("h", r.heads(r.x, HEADS, "heads"), gain, 1e-5)
+    r.mul("gated", r.silu("act", r.linear(h, D_FF, "gate")), r.linear(h, D_FF, "up"))
+    assert "norm_gate_up" not in fused_kinds(r)
+
+
+def test_normed_values_and_keys_of_the_queries() -> None:
+    """No op can read what it makes itself: values that are the normed keys, or keys that are."""
+    r = Sketch()
+    table = r.table()
+    q, k = (r.heads(r.x, KV_HEADS, name) for name in "qk")
+    normed = [r.rms_norm(f"{x.name}_norm", x, weight("gain", HEAD_DIM), 1e-5) for x in (q, k)]
+    turned = [r.rope(f"{x.name}_rope", x, table, True) for x in normed]
+    r.attention("", *turned, normed[1], 0.5, KV_HEADS)
+    assert fused_kinds(r).count("rms_norm") == 2
+    r = Sketch()
+    table = r.table()
+    q = r.rms_norm("q_norm", r.heads(r.x, KV_HEADS, "q"), weight("gain", HEAD_DIM), 1e-5)
+    k = r.rms_norm("k_norm", q, weight("gain", HEAD_DIM), 1e-5)
+    q, k = r.rope("q_rope", q, table, True), r.rope("k_rope", k, table, True)
+    r.attention("", q, k, r.heads(r.x, KV_HEADS, "v"), 0.5, KV_HEADS)
+    assert fused_kinds(r).count("rms_norm") == 2
 
 
 @pytest.mark.parametrize("which", ["norm", "gate", "up", "act"])

@@ -87,8 +87,18 @@ def test_vectors_are_float32(format: str) -> None:
         r.weight("v", 32)
 
 
+def test_a_norm_of_heads_or_of_rows() -> None:
+    r = Sketch()
+    q = r.heads(r.x, HEADS, "q")
+    for n in (HEAD_DIM, HEADS * HEAD_DIM):
+        assert r.rms_norm("y", q, weight("gain", n), 1e-6).shape == (HEADS, HEAD_DIM)
+
+
 WRONG = {
     "rms_norm": lambda r: r.rms_norm("here", r.x, weight("gain", D_MODEL + 1), 1e-5),
+    "rms_norm of two heads": lambda r: r.rms_norm(
+        "here", r.heads(r.x, HEADS, "q"), weight("gain", 2 * HEAD_DIM), 1e-5
+    ),
     "rms_norm with a matrix": lambda r: r.rms_norm("here", r.x, weight("gain", 2, D_MODEL), 1e-5),
     "layer_norm": lambda r: r.layer_norm("here", r.x, weight("gain", D_MODEL + 1), None, 1e-5),
     "layer_norm with a matrix": lambda r: r.layer_norm(

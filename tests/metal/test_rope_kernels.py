@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from kernel_args import CONST, struct
@@ -9,6 +11,7 @@ from kernels import PAGE, ULP, Pages, Step, assert_same_bits, assert_within, nee
 
 pytestmark = needs_softmetal
 LANES = CONST["SIMD_WIDTH"]
+EPS = 1e-5
 HEADS = [(1, 1, 2, 2), (3, 1, 8, 4), (4, 2, 48, 48), (7, 1, 80, 20), (2, 1, 256, 64)]
 """n_heads, n_kv_heads, head_dim, rotary_dim."""
 
@@ -40,6 +43,7 @@ class Case:
             n_kv_heads=self.k.shape[1],
             rotary_dim=self.rotary_dim,
             neox=neox,
+            eps=EPS,
             **self.pages.arguments,
         )
 
@@ -55,12 +59,15 @@ class Case:
         run("rope", "kv_write", self.args(), buffers, (k.shape[1], self.n), LANES, step=self.step,
             constants=self.pages.constants, pages=self.pages, checked=checked)  # fmt: skip
 
-    def rope_kv_write(self, neox: bool, checked: bool = False) -> np.ndarray:
+    def rope_kv_write(
+        self, neox: bool, checked: bool = False, gains: Sequence[np.ndarray] = ()
+    ) -> np.ndarray:
         y = np.full_like(self.q, np.nan)
-        buffers = [self.q, self.k, self.v, self.table, y, self.pages.table]
+        buffers = [self.q, self.k, self.v, self.table, y, self.pages.table, *gains]
         grid = (self.q.shape[1] + self.k.shape[1], self.n)
+        constants = {**self.pages.constants, "HAS_NORM": bool(gains)}
         run("rope", "rope_kv_write", self.args(neox), buffers, grid, LANES, step=self.step,
-            constants=self.pages.constants, pages=self.pages, checked=checked)  # fmt: skip
+            constants=constants, pages=self.pages, checked=checked)  # fmt: skip
         return y
 
     def contents(self) -> np.ndarray:
@@ -121,6 +128,33 @@ def test_fused_equals_unfused(heads: tuple[int, int, int, int], f16: bool, neox:
     assert_same_bits(case.contents(), unfused.contents())
 
 
+def normed(x: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    wide = x.astype(np.float64)
+    y: np.ndarray = wide / np.sqrt((wide**2).mean(axis=-1, keepdims=True) + EPS) * gain
+    return y
+
+
+@pytest.mark.parametrize("neox", [False, True])
+@pytest.mark.parametrize("heads", HEADS)
+def test_heads_are_normalised_before_they_turn(
+    heads: tuple[int, int, int, int], neox: bool
+) -> None:
+    """The squares of a head are summed in head_dim / 32 steps a lane and 5 between lanes; half of
+    that error reaches the root, then come a division, eps, the root, its inverse and two products,
+    and the turning as above, of numbers that large."""
+    case = Case(*heads, False)
+    rng = np.random.default_rng(2)
+    gains = rng.uniform(-2, 2, (2, heads[2])).astype(np.float32)
+    got = case.rope_kv_write(neox, gains=list(gains))
+    bound = ((-(-heads[2] // 32) + 5 + 2) / 2 + 4 + 4) * ULP
+    q, k = normed(case.q, gains[0]), normed(case.k, gains[1])
+    assert_within(got, turned(case, q, neox), bound * np.abs(q).max(axis=-1, keepdims=True))
+    wanted = case.expected_contents(turned(case, k, neox))
+    there = ~np.isnan(wanted)
+    assert_within(case.contents()[there], wanted[there], bound * np.abs(k).max())
+    assert np.isnan(case.contents()[~there]).all()
+
+
 def test_checked() -> None:
     heads = (4, 2, 48, 48)
     plain, checked = Case(*heads, True), Case(*heads, True)
@@ -128,3 +162,6 @@ def test_checked() -> None:
     assert_same_bits(checked.contents(), plain.contents())
     checked.kv_write(checked.rope(checked.k, True, checked=True), checked=True)
     assert_same_bits(checked.contents(), plain.contents())
+    gains = list(plain.rows(1, 48)[:2, 0])
+    with_norms = (case.rope_kv_write(True, case is checked, gains) for case in (checked, plain))
+    assert_same_bits(*with_norms)

@@ -32,7 +32,7 @@ static const struct {
     {OP_mul, "11", "1", ""},
     {OP_add, "11", "1", ""},
     {OP_attention, "1", "1", ""},
-    {OP_rope_kv_write, "1111", "1", ""},
+    {OP_rope_kv_write, "1111", "1", "??"},
     {OP_norm_matmul, "1", "1??", "11?????"},
     {OP_norm_gate_up, "1", "1", "11?1?"},
     {OP_matmul_add, "11", "1", "1?"},
@@ -72,26 +72,37 @@ static void test_indices(op_record *op, int32_t *indices, int n, int count, cons
     }
 }
 
+#define REFUSED(change)                        \
+    do {                                       \
+        op_record op = good;                   \
+        change;                                \
+        CHECK(!accepted(&op), "%s", #change);  \
+    } while (0)
+
 static void test_norm_matmul(void)
 {
-    op_record good = {.op = OP_norm_matmul}, op;
+    op_record good = {.op = OP_norm_matmul};
     fill(good.inputs, RECORD_INPUTS, "1", 0);
     fill(good.outputs, RECORD_OUTPUTS, "11", 0);
     fill(good.weights, RECORD_WEIGHTS, "11?1???", 0);
     CHECK(accepted(&good), "two matrices");
-#define REFUSED(change)                        \
-    do {                                       \
-        op = good;                             \
-        change;                                \
-        CHECK(!accepted(&op), "%s", #change);  \
-    } while (0)
     REFUSED(op.outputs[1] = -1);
     REFUSED(op.weights[3] = -1);
     REFUSED(op.outputs[2] = 0);
     REFUSED(op.weights[5] = 0);
     REFUSED(op.weights[6] = 0);
     REFUSED(op.outputs[1] = op.weights[3] = -1; op.outputs[2] = op.weights[5] = 0);
-#undef REFUSED
+}
+
+static void test_rope_kv_write(void)
+{
+    op_record good = {.op = OP_rope_kv_write};
+    fill(good.inputs, RECORD_INPUTS, "1111", 0);
+    fill(good.outputs, RECORD_OUTPUTS, "1", 0);
+    fill(good.weights, RECORD_WEIGHTS, "11", 0);
+    CHECK(accepted(&good), "gains of queries and keys");
+    REFUSED(op.weights[0] = -1);
+    REFUSED(op.weights[1] = -1);
 }
 
 void test_checks(void)
@@ -109,4 +120,5 @@ void test_checks(void)
         test_indices(&op, op.weights, RECORD_WEIGHTS, N_WEIGHTS, expected[i].weights, "weight");
     }
     test_norm_matmul();
+    test_rope_kv_write();
 }

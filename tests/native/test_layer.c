@@ -1,5 +1,6 @@
-/* A whole layer of a Llama with a different format in every weight: the fused ops give the bits of
- * the plain ones, and every instruction set, number of threads and chunk gives the scalar bits. */
+/* A whole layer with a different format in every weight, a Llama's and one with Qwen3's norms of
+ * heads: the fused ops give the bits of the plain ones, and every instruction set, number of threads
+ * and chunk gives the scalar bits. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@ enum { D_MODEL = 256, D_FF = 512, N_HEADS = 4, N_KV_HEADS = 2, HEAD_DIM = 64, N_
 enum { KV_DIM = N_KV_HEADS * HEAD_DIM };
 
 typedef struct {
-    int norm, q, k, v, q_bias, out, ffn_norm, gate, up, down, inv_freq, head;
+    int norm, q, k, v, q_bias, gain_q, gain_k, out, ffn_norm, gate, up, down, inv_freq, head;
 } weights;
 
 static int add_vector(recording *r, int n)
@@ -22,7 +23,7 @@ static int add_vector(recording *r, int n)
     return add_floats(r, 1, n, x);
 }
 
-static weights add_weights(recording *r)
+static weights add_weights(recording *r, int head_norms)
 {
     double inv_freq[HEAD_DIM / 2];
     for (int i = 0; i < HEAD_DIM / 2; i++) inv_freq[i] = pow(10000.0, -2.0 * i / HEAD_DIM);
@@ -32,6 +33,8 @@ static weights add_weights(recording *r)
         .k = add_matrix(r, FORMAT_Q6_K, KV_DIM, D_MODEL),
         .v = add_matrix(r, FORMAT_F16, KV_DIM, D_MODEL),
         .q_bias = add_vector(r, D_MODEL),
+        .gain_q = head_norms ? add_vector(r, HEAD_DIM) : -1,
+        .gain_k = head_norms ? add_vector(r, HEAD_DIM) : -1,
         .out = add_matrix(r, FORMAT_Q8_0, D_MODEL, D_MODEL),
         .ffn_norm = add_vector(r, D_MODEL),
         .gate = add_matrix(r, FORMAT_Q5_K, D_FF, D_MODEL),
@@ -89,6 +92,10 @@ static void record_plain(recording *r, const weights *w, int x)
     r->ops[r->n_ops - 1].weights[1] = w->q_bias;
     int k = beside(r, unary(r, OP_matmul, normed, KV_DIM, w->k));
     int v = beside(r, unary(r, OP_matmul, normed, KV_DIM, w->v));
+    if (w->gain_q >= 0) {
+        q = unary(r, OP_rms_norm, q, D_MODEL, w->gain_q);
+        k = unary(r, OP_rms_norm, k, KV_DIM, w->gain_k);
+    }
     q = rope(r, q, table, N_HEADS);
     k = rope(r, k, table, N_KV_HEADS);
     op_record *kv_write = with_heads(add_op(r, OP_kv_write), N_KV_HEADS);
@@ -121,6 +128,9 @@ static void record_fused(recording *r, const weights *w, int x)
     op->inputs[1] = k;
     op->inputs[2] = v;
     op->inputs[3] = table;
+    op->weights[0] = w->gain_q;
+    op->weights[1] = w->gain_k;
+    op->eps = 1e-5f;
     int mixed = unary(r, OP_attention, turned, D_MODEL, -1);
     with_heads(&r->ops[r->n_ops - 1], N_HEADS);
     x = binary(r, OP_matmul_add, mixed, x, D_MODEL, w->out);
@@ -133,13 +143,13 @@ static void record_fused(recording *r, const weights *w, int x)
     r->ops[r->n_ops - 1].weights[1] = w->head;
 }
 
-void test_layer(void)
+static void test_a_layer(int head_norms)
 {
     static const setting settings[] = {{0, 1, 0}, {0, 4, 0}, {0, 2, 1}, {0, 3, 5}};
     static const kv_shape shape = {1, N_KV_HEADS, HEAD_DIM, KV_F16};
     recording plain = {.edge = EDGE_END}, fused;
     batch b = batch_of(2, (int[]){5, 34});
-    weights w = add_weights(&plain);
+    weights w = add_weights(&plain, head_norms);
     int table = add_table(&plain, FORMAT_Q5_0, b.n_tokens, D_MODEL), x = add_value(&plain, D_MODEL);
     add_op_xyw(&plain, OP_embed, -1, x, table);
     fused = plain;
@@ -155,11 +165,18 @@ void test_layer(void)
             setting s = settings[i / 2];
             s.isa = isa;
             run_recording(i % 2 ? &fused : &plain, s, shape, &b, y);
-            CHECK(!memcmp(y, expected, bytes), "%s, %s, %d threads, chunks of %d: not the scalar bits",
-                  i % 2 ? "fused" : "plain", cpu_isa_name(isa), s.n_threads, s.chunk);
+            CHECK(!memcmp(y, expected, bytes),
+                  "%s, %s, %d threads, chunks of %d, %d head norms: not the scalar bits",
+                  i % 2 ? "fused" : "plain", cpu_isa_name(isa), s.n_threads, s.chunk, head_norms);
         }
     free(expected);
     free(y);
     batch_free(b);
     recording_free(&plain);
+}
+
+void test_layer(void)
+{
+    test_a_layer(0);
+    test_a_layer(1);
 }

@@ -1,73 +1,132 @@
 /* Which instruction sets this build has, and which of them this machine and its system offer. */
 #include "cpu/isa/isa.h"
+#include "cpu/isa/prelude.h"
 
 extern const kernel_table kernels_scalar;
-
-static int always(void) { return 1; }
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-extern const kernel_table kernels_avx2, kernels_avx512, kernels_avx512vnni;
+extern const kernel_table kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni;
 
-/* Bit numbers: Intel SDM volume 2, CPUID leaves 1 and 7. */
-enum { FMA = 12, OSXSAVE = 27, F16C = 29 };                    /* leaf 1, ecx */
-enum { AVX2 = 5, AVX512F = 16, AVX512DQ = 17, AVX512BW = 30 }; /* leaf 7, ebx */
-enum { AVX512VL = 31 };                                        /* leaf 7, ebx */
-enum { AVX512VNNI = 11 };                                      /* leaf 7, ecx */
-enum { XCR0_AVX = 0x06, XCR0_AVX512 = 0xe6 };                  /* state the system saves */
+/* Where features are told: leaves of CPUID (Intel SDM volume 2), with the register as `part`, and
+ * the register XCR0, which says what state the system saves (volume 1, chapter 13). */
+enum { CPUID_1, CPUID_7, CPUID_7_1, XCR0 };
+enum { EAX, EBX, ECX, EDX };
 
-static int has(unsigned bits, int number) { return bits >> number & 1; }
+#define BIT(number) ((uint32_t)1 << (number))
+static const feature
+    FMA = {"FMA", CPUID_1, ECX, BIT(12)},
+    F16C = {"F16C", CPUID_1, ECX, BIT(29)},
+    AVX2 = {"AVX2", CPUID_7, EBX, BIT(5)},
+    AVX512F = {"AVX512F", CPUID_7, EBX, BIT(16)},
+    AVX512DQ = {"AVX512DQ", CPUID_7, EBX, BIT(17)},
+    AVX512BW = {"AVX512BW", CPUID_7, EBX, BIT(30)},
+    AVX512VL = {"AVX512VL", CPUID_7, EBX, BIT(31)},
+    AVX512_VNNI = {"AVX512_VNNI", CPUID_7, ECX, BIT(11)},
+    AVX_VNNI = {"AVX-VNNI", CPUID_7_1, EAX, BIT(4)},
+    YMM = {"YMM", XCR0, 0, 0x06}, /* registers that the system saves */
+    ZMM = {"ZMM", XCR0, 0, 0xe6};
 
-static unsigned saved_state(void)
-{
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !has(ecx, OSXSAVE)) return 0;
-    __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
-    return eax;
-}
+static const feature unused[] = {
+    {"AVX512_BF16", CPUID_7_1, EAX, BIT(5)},
+    {"AVX512_FP16", CPUID_7, EDX, BIT(23)},
+    {"AVX-VNNI-INT16", CPUID_7_1, EDX, BIT(10)},
+    {"AMX-INT8", CPUID_7, EDX, BIT(25)},
+    {"AMX-BF16", CPUID_7, EDX, BIT(22)},
+};
 
-static int has_avx2(void)
-{
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    if ((saved_state() & XCR0_AVX) != XCR0_AVX) return 0;
-    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
-    if (!has(ecx, FMA) || !has(ecx, F16C)) return 0;
-    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && has(ebx, AVX2);
-}
-
-static int has_avx512(void)
-{
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    if (!has_avx2() || (saved_state() & XCR0_AVX512) != XCR0_AVX512) return 0;
-    __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
-    return has(ebx, AVX512F) && has(ebx, AVX512DQ) && has(ebx, AVX512BW) && has(ebx, AVX512VL);
-}
-
-static int has_avx512vnni(void)
-{
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    if (!has_avx512()) return 0;
-    __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
-    return has(ecx, AVX512VNNI);
-}
-#elif defined(__aarch64__)
-extern const kernel_table kernels_neon;
-#endif
+#define NEEDS_AVX2 &YMM, &AVX2, &FMA, &F16C
+#define NEEDS_AVX512 NEEDS_AVX2, &ZMM, &AVX512F, &AVX512DQ, &AVX512BW, &AVX512VL
 
 static const instruction_set sets[] = {
-    {"scalar", always, &kernels_scalar},
-#if defined(__x86_64__)
-    {"avx2", has_avx2, &kernels_avx2},
-    {"avx512", has_avx512, &kernels_avx512},
-    {"avx512vnni", has_avx512vnni, &kernels_avx512vnni},
-#elif defined(__aarch64__)
-    {"neon", always, &kernels_neon},
+    {"scalar", &kernels_scalar, {NULL}},
+    {"avx2", &kernels_avx2, {NEEDS_AVX2}},
+#if HAVE_AVXVNNI
+    {"avxvnni", &kernels_avxvnni, {NEEDS_AVX2, &AVX_VNNI}},
 #endif
+    {"avx512", &kernels_avx512, {NEEDS_AVX512}},
+    {"avx512vnni", &kernels_avx512vnni, {NEEDS_AVX512, &AVX512_VNNI}},
 };
+
+/* 0 where the processor does not know the leaf, or the system does not use XCR0. */
+static uint32_t told(int where, int part)
+{
+    enum { OSXSAVE = 27 };
+    uint32_t r[4] = {0, 0, 0, 0};
+    if (where == CPUID_7 || where == CPUID_7_1) {
+        if (!__get_cpuid_count(7, where == CPUID_7_1, &r[EAX], &r[EBX], &r[ECX], &r[EDX])) return 0;
+        return r[part];
+    }
+    if (!__get_cpuid(1, &r[EAX], &r[EBX], &r[ECX], &r[EDX])) return 0;
+    if (where == CPUID_1) return r[part];
+    if (!(r[ECX] & BIT(OSXSAVE))) return 0;
+    __asm__ volatile("xgetbv" : "=a"(r[EAX]), "=d"(r[EDX]) : "c"(0));
+    return r[EAX];
+}
+
+int feature_is_here(const feature *f) { return (told(f->where, f->part) & f->bits) == f->bits; }
+
+#elif defined(__aarch64__)
+extern const kernel_table kernels_neon;
+
+static const instruction_set sets[] = {
+    {"scalar", &kernels_scalar, {NULL}},
+    {"neon", &kernels_neon, {NULL}}, /* every arm64 processor has it */
+};
+
+/* Bits of Linux's auxiliary vector (asm/hwcap.h); Apple's systems are asked by name. */
+enum { HWCAP, HWCAP2 };
+static const feature unused[] = {
+    {"DotProd", HWCAP, 0, 1u << 20}, {"SVE", HWCAP, 0, 1u << 22},   {"I8MM", HWCAP2, 0, 1u << 13},
+    {"BF16", HWCAP2, 0, 1u << 14},   {"SME", HWCAP2, 0, 1u << 23},
+};
+
+#if defined(__APPLE__)
+#include <stdio.h>
+#include <sys/sysctl.h>
+
+int feature_is_here(const feature *f)
+{
+    char name[64];
+    int answer = 0;
+    size_t size = sizeof answer;
+    snprintf(name, sizeof name, "hw.optional.arm.FEAT_%s", f->name);
+    return !sysctlbyname(name, &answer, &size, NULL, 0) && answer;
+}
+#elif defined(__linux__)
+#include <sys/auxv.h>
+
+int feature_is_here(const feature *f)
+{
+    return (getauxval(f->where == HWCAP ? AT_HWCAP : AT_HWCAP2) & f->bits) == f->bits;
+}
+#else
+int feature_is_here(const feature *f) { return f == NULL; }
+#endif
+
+#else
+static const instruction_set sets[] = {{"scalar", &kernels_scalar, {NULL}}};
+static const feature unused[] = {{"nothing", 0, 0, 0}};
+
+int feature_is_here(const feature *f) { return f == NULL; }
+#endif
 
 const instruction_set *instruction_sets(int *count)
 {
     *count = (int)(sizeof sets / sizeof *sets);
     return sets;
+}
+
+const feature *unused_features(int *count)
+{
+    *count = (int)(sizeof unused / sizeof *unused);
+    return unused;
+}
+
+int instruction_set_is_here(const instruction_set *set)
+{
+    for (int i = 0; i < MOST_NEEDS && set->needs[i]; i++)
+        if (!feature_is_here(set->needs[i])) return 0;
+    return 1;
 }

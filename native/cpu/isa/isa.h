@@ -4,12 +4,24 @@
 
 #include "cpu/internal.h"
 
+/* Something that the processor has, or that the system saves when it switches threads. */
+typedef struct {
+    const char *name; /* as the makers' manuals call it */
+    int where, part;  /* see isa.c */
+    uint32_t bits;    /* all of which must be set there */
+} feature;
+
+enum { MOST_NEEDS = 10 };
 typedef struct {
     const char *name;
-    int (*available)(void);
     const kernel_table *kernels;
+    const feature *needs[MOST_NEEDS]; /* NULL behind the last */
 } instruction_set;
 
 const instruction_set *instruction_sets(int *count);
+/* What makers have that no set of this build uses (docs/kernels.md says why). */
+const feature *unused_features(int *count);
+int feature_is_here(const feature *f);
+int instruction_set_is_here(const instruction_set *set);
 
 #endif

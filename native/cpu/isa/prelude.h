@@ -12,6 +12,13 @@
 #include <immintrin.h>
 #endif
 
+/* Compilers that know AVX-VNNI: gcc since 11, clang since 12 (Apple counts one ahead). */
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 13 : __GNUC__ >= 11)
+#define HAVE_AVXVNNI 1
+#else
+#define HAVE_AVXVNNI 0
+#endif
+
 #ifndef V_INLINE
 #define V_INLINE static inline __attribute__((always_inline))
 #endif

@@ -2,8 +2,9 @@
 
 static void op_rms_norm(work *w, const op_record *op)
 {
-    int first, end, width = value_width(w, op->inputs[0]);
-    thread_share(w, value_rows(w, op->inputs[0]), &first, &end);
+    int first, end, width = w->program->tables.weights[op->weights[0]].n_in; /* of a head, it may be */
+    thread_share(w, value_rows(w, op->inputs[0]) * (value_width(w, op->inputs[0]) / width), &first,
+                 &end);
     for (int t = first; t < end; t++) {
         size_t at = (size_t)t * (size_t)width;
         rms_norm_row(value_data(w, op->inputs[0]) + at, weight_floats(w, op->weights[0]), width,

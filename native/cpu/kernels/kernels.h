@@ -28,9 +28,15 @@
 
 #include "cpu/kernels/elementwise.h"
 
+#include "cpu/kernels/limits.h"
+
 #define V_TABLE_(name) kernels_##name
 #define V_TABLE(name) V_TABLE_(name)
-const kernel_table V_TABLE(V_NAME) = {{
+const kernel_table V_TABLE(V_NAME) = {
+    .ops = {
 #define OP(name, ...) [OP_##name] = op_##name,
 #include "ops.def"
-}};
+    },
+    .tiles = {V_TILE_TOKENS, V_TILE_GROUPS * GROUP_ROWS, V_DOT_TOKENS, V_HEADS},
+    .limits = {limit_read, limit_fma, limit_dot, FMA_OPERATIONS, DOT_OPERATIONS},
+};

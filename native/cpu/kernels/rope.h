@@ -31,11 +31,14 @@ V_INLINE void rope_head(const op_record *op, const float *x, const float *table,
     for (int i = op->rotary_dim; i < op->head_dim; i++) y[i] = x[i];
 }
 
-V_INLINE void rope_heads(const op_record *op, int n_heads, const float *x, const float *table,
-                         float *y)
+/* Turns heads [n_heads, head_dim], normalised before by `gain` [head_dim] unless that is NULL. */
+V_INLINE void rope_heads(const op_record *op, int n_heads, const float *x, const float *gain,
+                         const float *table, float *y)
 {
-    for (int h = 0; h < n_heads; h++)
-        rope_head(op, x + h * op->head_dim, table, y + h * op->head_dim);
+    for (int h = 0; h < n_heads; h++, x += op->head_dim, y += op->head_dim) {
+        if (gain) rms_norm_row(x, gain, op->head_dim, op->eps, y);
+        rope_head(op, gain ? y : x, table, y); /* in place: a pair is read before it is written */
+    }
 }
 
 V_INLINE void kv_store(char *to, size_t index, float x, int type)
@@ -64,7 +67,7 @@ static void op_rope(work *w, const op_record *op)
     int first, end, width = value_width(w, op->inputs[0]);
     thread_share(w, w->step->n_tokens, &first, &end);
     for (int t = first; t < end; t++)
-        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + (size_t)t * (size_t)width,
+        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + (size_t)t * (size_t)width, NULL,
                    value_data(w, op->inputs[1]) + (size_t)t * (size_t)op->rotary_dim,
                    value_data(w, op->outputs[0]) + (size_t)t * (size_t)width);
 }
@@ -84,14 +87,17 @@ static void op_rope_kv_write(work *w, const op_record *op)
     int first, end;
     size_t q_width = (size_t)value_width(w, op->inputs[0]);
     size_t k_width = (size_t)value_width(w, op->inputs[1]);
+    const float *gain_q = op->weights[0] < 0 ? NULL : weight_floats(w, op->weights[0]);
+    const float *gain_k = op->weights[1] < 0 ? NULL : weight_floats(w, op->weights[1]);
     float *k = (float *)w->scratch; /* [kv_dim], turned */
     thread_share(w, w->step->n_tokens, &first, &end);
     for (int t = first; t < end; t++) {
         size_t row = (size_t)t;
         const float *table = value_data(w, op->inputs[3]) + row * (size_t)op->rotary_dim;
-        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + row * q_width, table,
+        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + row * q_width, gain_q, table,
                    value_data(w, op->outputs[0]) + row * q_width);
-        rope_heads(op, op->n_kv_heads, value_data(w, op->inputs[1]) + row * k_width, table, k);
+        rope_heads(op, op->n_kv_heads, value_data(w, op->inputs[1]) + row * k_width, gain_k, table,
+                   k);
         kv_write_token(w, op->layer, t, k, value_data(w, op->inputs[2]) + row * k_width);
     }
 }

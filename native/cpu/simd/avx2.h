@@ -1,4 +1,5 @@
-/* The v_ primitives on AVX2 with FMA and F16C: each logical vector is two registers.
+/* The v_ primitives on AVX2 with FMA and F16C, and on AVX-VNNI where V_VNNI is defined: each logical
+ * vector is two registers.
  * avx512.h says what each primitive does.
  */
 #include <immintrin.h>
@@ -11,6 +12,7 @@ typedef struct { __m256i a, b; } vh;
 #define V_TILE_GROUPS 1
 #define V_DOT_TOKENS 2
 #define V_HEADS 2
+#define V_SUMS 6
 
 #define V_EACH_F(a_, b_) ((vf){(a_), (b_)})
 #define V_EACH_I(a_, b_) ((vi){(a_), (b_)})
@@ -113,6 +115,11 @@ V_INLINE void vh_store(int16_t *p, vh x)
     _mm256_storeu_si256((__m256i *)(p + 16), x.b);
 }
 V_INLINE vh vh_set(int16_t x) { return V_EACH_H(_mm256_set1_epi16(x), _mm256_set1_epi16(x)); }
+V_INLINE vh vh_unknown(vh x)
+{
+    __asm__("" : "+x"(x.a), "+x"(x.b));
+    return x;
+}
 V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     return V_EACH_H(_mm256_cvtepu8_epi16(V_M128(p)), _mm256_cvtepu8_epi16(V_M128(p + 16)));
@@ -177,6 +184,11 @@ V_INLINE vh vh_broadcast2(const int16_t *p)
 }
 V_INLINE vi vi_dot(vi acc, vh x, vh y)
 {
+#ifdef V_VNNI
+    return V_EACH_I(_mm256_dpwssd_avx_epi32(acc.a, x.a, y.a),
+                    _mm256_dpwssd_avx_epi32(acc.b, x.b, y.b));
+#else
     return V_EACH_I(_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)),
                     _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b)));
+#endif
 }

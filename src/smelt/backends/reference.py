@@ -134,9 +134,11 @@ def select(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
 
 def rms_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     (x,) = p.inputs(op)
-    mean = np.mean(x * x, axis=-1, keepdims=True)
-    y: Array = x / np.sqrt(mean + op.params["eps"]) * p.weight(op, 0).astype(np.float64)
-    return y
+    gain = p.weight(op, 0).astype(np.float64)
+    rows = x.reshape(-1, len(gain))  # tokens, or heads of tokens
+    mean = np.mean(rows * rows, axis=-1, keepdims=True)
+    y: Array = rows / np.sqrt(mean + op.params["eps"]) * gain
+    return y.reshape(x.shape)
 
 
 def layer_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:

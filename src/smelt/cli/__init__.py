@@ -17,6 +17,8 @@ from typing import Any
 
 from smelt import __version__
 from smelt.cli import (
+    bench,
+    compare,
     diff,
     generate,
     info,
@@ -38,8 +40,10 @@ COMMANDS = (
     info,
     tokenize,
     perplexity,
+    compare,
     plan,
     quantize,
+    bench,
     trace,
     diff,
     surprise,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smelt.cli.text import printable
 
@@ -128,16 +128,29 @@ def spinner(message: str) -> Iterator[None]:
         yield
 
 
+class Report(Protocol):
+    """What progress_bar gives."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """So much of the whole is done; the note is what is known so far."""
+
+
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to be called with (done, of how many); shown as spinner() is."""
+def progress_bar(label: str) -> Iterator[Report]:
+    """Gives a function to be called with (done, of how many, note); shown as spinner() is."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, note="": None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
 
-    columns = (printable(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    note_column = TextColumn("{task.description}", markup=False)
+    columns = (printable(label), BarColumn(), MofNCompleteColumn(), Remaining(), note_column)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def report(done: int, total: int, note: str = "") -> None:
+            progress.update(task, completed=done, total=total, description=printable(note))
+
+        yield report

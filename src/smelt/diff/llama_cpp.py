@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +29,15 @@ __all__ = ["DumpFile", "DumpRun", "value_of"]
 
 # llama.cpp's name of a tensor of layer N, without "-N", and smelt's value, without "blk.N.". "#2"
 # and so on count tensors of one name: a reshape of Qcur or Kcur (#2), then what RoPE made of it
-# (#3); norm is a normalised row before its gain, norm#2 that of the norm before the feed-forward.
+# (#3); norm is a normalised row before its gain: NORMS says of which norm the first, second and so
+# on are.
 LAYER_TENSORS = {
-    "norm": "attn_norm",
     "attn_norm": "attn_norm",
     "Qcur": "q",
     "Qcur#2": "q",
     "Qcur#3": "q_rope",
+    "Qcur_normed": "q_norm",
+    "Kcur_normed": "k_norm",
     "Kcur": "k",
     "Kcur#2": "k",
     "Kcur#3": "k_rope",
@@ -47,7 +49,6 @@ LAYER_TENSORS = {
     "kqv_out": "kqv",
     "attn_out": "attn_out",
     "ffn_inp": "ffn_inp",
-    "norm#2": "ffn_norm",
     "ffn_norm": "ffn_norm",
     "ffn_gate": "ffn_gate",
     "ffn_up": "ffn_up",
@@ -56,23 +57,32 @@ LAYER_TENSORS = {
     "l_out": "out",
 }
 OTHER_TENSORS = {"embd": "embed", "norm": "norm", "result_norm": "norm", "result_output": "logits"}
+NORMS = ("attn_norm", "ffn_norm")
+NORMS_OF_HEADS = ("attn_norm", "q_norm", "k_norm", "ffn_norm")  # where heads are normalised, too
+GAINS = {"q_norm": "attn_q_norm", "k_norm": "attn_k_norm", "norm": "output_norm"}  # other names
 LOGITS = "logits"  # the array beside the traces
 
 
-def value_of(tensor: str, n_layers: int, nodes: list[str]) -> str | None:
+def value_of(
+    tensor: str, n_layers: int, nodes: list[str], norms: Sequence[str] = NORMS
+) -> str | None:
     """The name of the value in which smelt has llama.cpp's tensor, or None.
 
     nodes: the names of the tensors that llama.cpp did not name, "node_N", in their order. In the
     last layer it takes the rows whose logits are wanted before it adds the residual: of the
     attention's output first, and of the layer's input. smelt takes them at the end.
+    norms: those of a layer, in their order.
     """
     if tensor in nodes and len(nodes) == 2:
         before = f"blk.{n_layers - 2}.out" if n_layers > 1 else "embed"
         return (f"blk.{n_layers - 1}.attn_out", before)[nodes.index(tensor)]
     if tensor in OTHER_TENSORS or tensor == LOGITS:
         return OTHER_TENSORS.get(tensor, LOGITS)
-    match = re.fullmatch(r"([A-Za-z_]+)-(\d+)(#\d+)?", tensor)
-    name = LAYER_TENSORS.get(match[1] + (match[3] or "")) if match else None
+    match = re.fullmatch(r"([A-Za-z_]+)-(\d+)(?:#(\d+))?", tensor)
+    if match and match[1] == "norm":
+        number = int(match[3] or 1) - 1
+        return f"blk.{match[2]}.{norms[number]}" if number < len(norms) else None
+    name = LAYER_TENSORS.get(match[1] + (f"#{match[3]}" if match[3] else "")) if match else None
     return f"blk.{match[2]}.{name}" if match and name else None
 
 
@@ -143,13 +153,16 @@ class DumpRun(Run):
         self._keys = dump.tensors[prompt]
         nodes = sorted((t for t in self._keys if t.startswith("node_")), key=lambda t: int(t[5:]))
         self._tensors: dict[str, list[str]] = {}
+        self._values: dict[str, str] = {}
         self.unmatched: list[str] = []
+        norms = NORMS_OF_HEADS if any("_normed" in t for t in self._keys) else NORMS
         for tensor in self._keys:
-            value = value_of(tensor, config.n_layers, nodes)
+            value = value_of(tensor, config.n_layers, nodes, norms)
             if value is None:
                 self.unmatched.append(tensor)
             else:
                 self._tensors.setdefault(value, []).append(tensor)
+                self._values[tensor] = value
 
     @property
     def n_tokens(self) -> int:
@@ -170,13 +183,12 @@ class DumpRun(Run):
 
     def _as_value(self, tensor: str, x: np.ndarray) -> np.ndarray:
         """[tokens, ...] as smelt has it: norms with their gain, and of scores the past alone."""
-        kind, _, rest = tensor.partition("-")
+        kind = tensor.partition("-")[0]
         c = self._model.config
         if kind == "norm":
-            layer = rest.partition("#")[0]
-            role = "ffn_norm" if rest.endswith("#2") else "attn_norm"
-            name = f"blk.{layer}.{role}.weight" if rest else "output_norm.weight"
-            return np.asarray(x * self._model.weights[name].data.view("<f4"))
+            prefix, dot, role = self._values[tensor].rpartition(".")
+            gain = self._model.weights[f"{prefix}{dot}{GAINS.get(role, role)}.weight"]
+            return np.asarray(x * gain.data.view("<f4"))
         if kind in ("kq", "kq_soft_max", "kqv"):  # [n_heads, n, KV axis or head_dim]
             x = x.transpose(1, 0, 2)
         if kind in ("kq", "kq_soft_max"):  # its axis is padded, and scores of the future are there

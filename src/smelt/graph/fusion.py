@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .ops import Op, Value
+from .ops import Op, Value, Weight
 
 __all__ = ["fuse"]
 
@@ -49,6 +49,12 @@ def _parts(ops: Sequence[Op]) -> tuple[Op, ...]:
     return tuple(part for op in ops for part in (op.parts or (op,)))
 
 
+def _normed(norm: Op) -> int:
+    """Elements that an rms_norm normalises together: a token's whole row, or a head of it."""
+    (gain,) = norm.weights
+    return gain.n_in if gain else 0
+
+
 def _attention(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
     """attention_scores, softmax, attention_mix -> attention: no score matrix."""
     if not _kinds(ops, "attention_scores", "softmax", "attention_mix"):
@@ -63,19 +69,33 @@ def _attention(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
 
 
 def _rope_kv_write(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
-    """rope(q), rope(k), kv_write(k, v) -> rope_kv_write: turned keys go straight to their page."""
-    if not _kinds(ops, "rope", "rope", "kv_write"):
+    """[rms_norm(q), rms_norm(k),] rope(q), rope(k), kv_write(k, v) -> rope_kv_write: heads are
+    normalised and turned in one go, and keys go straight to their page."""
+    first = 2 if _kinds(ops, "rms_norm", "rms_norm") else 0
+    if not _kinds(ops[first:], "rope", "rope", "kv_write"):
         return None
-    q, k, write = ops[:3]
+    q, k, write = ops[first : first + 3]
     if write.inputs[0] is not k.outputs[0] or uses[k.outputs[0]] > 1:
         return None
     if q.outputs[0] in (k.inputs[0], write.inputs[1]):
         return None
     if q.inputs[1] is not k.inputs[1] or q.params["neox"] != k.params["neox"]:
         return None
-    inputs = (q.inputs[0], k.inputs[0], write.inputs[1], q.inputs[1])
     params = {**q.params, "n_kv_heads": k.params["n_heads"]}
-    return Op("rope_kv_write", inputs, q.outputs, (), params, q.layer, _parts(ops[:3])), 3
+    sources: tuple[Value, ...] = (q.inputs[0], k.inputs[0])
+    gains: tuple[Weight | None, ...] = ()
+    if first:
+        if ops[0].params != ops[1].params or write.inputs[1] in sources:
+            return None
+        if any(norm.outputs != (x,) or uses[x] > 1 for norm, x in zip(ops, sources, strict=False)):
+            return None
+        if {_normed(norm) for norm in ops[:2]} != {q.params["head_dim"]}:
+            return None
+        sources, gains = ops[0].inputs + ops[1].inputs, ops[0].weights + ops[1].weights
+        params |= ops[0].params
+    inputs = (*sources, write.inputs[1], q.inputs[1])
+    taken = ops[: first + 3]
+    return Op("rope_kv_write", inputs, q.outputs, gains, params, q.layer, _parts(taken)), len(taken)
 
 
 def _norm_gate_up(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
@@ -86,7 +106,9 @@ def _norm_gate_up(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
     norm, gate, up, act, mul = ops[:5]
     y, g, u, a = (op.outputs[0] for op in (norm, gate, up, act))
     fits = gate.inputs == up.inputs == (y,) and act.inputs == (g,) and mul.inputs == (a, u)
-    if not fits or uses[y] != 2 or any(uses[value] != 1 for value in (g, u, a)):
+    if not fits or _normed(norm) != norm.inputs[0].width:
+        return None
+    if uses[y] != 2 or any(uses[value] != 1 for value in (g, u, a)):
         return None
     weights = (*norm.weights, *gate.weights, *up.weights)
     params = {**norm.params, "gelu": int(act.kind == "gelu")}
@@ -102,6 +124,8 @@ def _norm_matmul(ops: Sequence[Op], uses: Uses) -> tuple[Op, int] | None:
     if not _kinds(ops[first:], "rms_norm"):
         return None
     norm, y = ops[first], ops[first].outputs[0]
+    if _normed(norm) != norm.inputs[0].width:
+        return None
     if first and (norm.inputs != ops[0].outputs or uses[ops[0].outputs[0]] > 1):
         return None
     matmuls = []

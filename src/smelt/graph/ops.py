@@ -146,9 +146,11 @@ class Recorder:
         return self._record("select", name, x.shape, (x,), rows="logits")
 
     def rms_norm(self, name: str, x: Value, gain: Weight, eps: float) -> Value:
-        """x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+        """x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467). A gain of
+        head_dim elements normalises each head of x (n_heads, head_dim) by itself."""
         self._dims("rms_norm", name, gain, 1)
-        self._same_width("rms_norm", name, x.width, gain.n_in)
+        if x.shape[-1] != gain.n_in:
+            self._same_width("rms_norm", name, x.width, gain.n_in)
         return self._record("rms_norm", name, x.shape, (x,), (gain,), params={"eps": eps})
 
     def layer_norm(

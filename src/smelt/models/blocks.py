@@ -5,7 +5,26 @@ from __future__ import annotations
 from ..graph.ops import Recorder, Value
 from ..rope import rotary_frequencies
 
-__all__ = ["attention_block", "feed_forward_block", "rope_table"]
+__all__ = ["attention_block", "decoder", "feed_forward_block", "rope_table"]
+
+
+def decoder(r: Recorder, *, neox: bool, head_norms: bool = False) -> None:
+    """One step of a decoder of equal layers: tokens in, logits of the wanted rows out.
+
+    neox: the pairs of a rotation are (i, i + rotary_dim / 2), as GPT-NeoX has them, not (2i, 2i +
+    1); head_norms: queries and keys are normalised head by head before they are turned.
+    """
+    c = r.config
+    embedding = r.weight("token_embd.weight", c.n_vocab, c.d_model)
+    table = rope_table(r)
+    x = r.embed("embed", embedding)
+    for index in range(c.n_layers):
+        with r.layer(index) as prefix:
+            x = attention_block(r, prefix, x, table, neox, head_norms)
+            x = feed_forward_block(r, prefix, x)
+    x = r.select("select", x)
+    x = r.rms_norm("norm", x, r.weight("output_norm.weight", c.d_model), c.norm_eps)
+    r.matmul("logits", x, embedding if c.tied else r.weight("output.weight", c.n_vocab, c.d_model))
 
 
 def rope_table(r: Recorder) -> Value:
@@ -17,13 +36,15 @@ def rope_table(r: Recorder) -> Value:
     return r.rope_table("rope_table", inv_freq, scale)
 
 
-def attention_block(r: Recorder, prefix: str, x: Value, table: Value, neox: bool) -> Value:
+def attention_block(
+    r: Recorder, prefix: str, x: Value, table: Value, neox: bool, head_norms: bool = False
+) -> Value:
     """x + attention(rms_norm(x)): grouped queries, optional biases, rotary positions."""
     c = r.config
     h = r.rms_norm(
         f"{prefix}attn_norm", x, r.weight(f"{prefix}attn_norm.weight", c.d_model), c.norm_eps
     )
-    heads = {"q": c.n_heads, "k": c.n_kv_heads, "v": c.n_kv_heads}
+    counts = {"q": c.n_heads, "k": c.n_kv_heads, "v": c.n_kv_heads}
     q, k, v = (
         r.matmul(
             f"{prefix}{name}",
@@ -32,8 +53,18 @@ def attention_block(r: Recorder, prefix: str, x: Value, table: Value, neox: bool
             r.optional_weight(f"{prefix}attn_{name}.bias", n * c.head_dim),
             (n, c.head_dim),
         )
-        for name, n in heads.items()
+        for name, n in counts.items()
     )
+    if head_norms:
+        q, k = (
+            r.rms_norm(
+                f"{prefix}{name}_norm",
+                heads,
+                r.weight(f"{prefix}attn_{name}_norm.weight", c.head_dim),
+                c.norm_eps,
+            )
+            for name, heads in (("q", q), ("k", k))
+        )
     q = r.rope(f"{prefix}q_rope", q, table, neox)
     k = r.rope(f"{prefix}k_rope", k, table, neox)
     mixed = r.attention(prefix, q, k, v, c.head_dim**-0.5, c.n_kv_heads)

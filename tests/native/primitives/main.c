@@ -71,14 +71,14 @@ int main(void)
     static primitive_round plain, other;
     printf("instruction sets:");
     for (int i = 0; i < count; i++)
-        if (sets[i].available()) printf(" %s", sets[i].name);
+        if (instruction_set_is_here(&sets[i])) printf(" %s", sets[i].name);
     printf("\n");
     for (int round = 0; round < ROUNDS; round++) {
         fill(&plain);
         other = plain;
         run(&sets[0], &plain);
         for (int i = 1; i < count; i++) {
-            if (!sets[i].available()) continue;
+            if (!instruction_set_is_here(&sets[i])) continue;
             run(&sets[i], &other);
             CHECK(other.n_outputs == plain.n_outputs, "%s: %d outputs", sets[i].name, other.n_outputs);
             for (int j = 0; j < plain.n_outputs; j++)
