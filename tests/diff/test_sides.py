@@ -86,6 +86,9 @@ def test_two_instruction_sets_in_one_process(
         assert a.info.fused and not b.info.fused
         assert compare(a, b).first is None
     assert "SMELT_ISA" not in os.environ
+    reference = parse_side(f"{path},isa=scalar,device=reference")
+    with pytest.raises(SmeltError, match="isa=scalar is for the device cpu"):
+        open_sides((reference, sides[1]), None, tmp_path)
     monkeypatch.setenv("SMELT_ISA", widest)
     with pytest.raises(DeviceError, match="SMELT_ISA=none"):
         open_sides((parse_side(f"{path},isa=none"), sides[1]), None, tmp_path)

@@ -139,7 +139,9 @@ def run(args: argparse.Namespace) -> int:
 def show(diff: Diff, verdict: Verdict | None, everything: bool) -> None:
     """The two sides, the first op out of tolerance and why, and a table."""
     n, n_wrong = len(diff.differences), len(diff.wrong)
-    count = f"{n} values of {diff.b.n_tokens} tokens compared"
+    n_equal = sum(d.verdict == "ok" and d.distance.largest == 0 for d in diff.differences)
+    equal = f", {'all' if n_equal == n else n_equal} equal" if n_equal else ""
+    count = f"{n} values of {diff.b.n_tokens} tokens compared{equal}"
     if diff.first is None:
         print_heading(f"{count}: all within tolerance")
     else:
@@ -153,6 +155,8 @@ def show(diff: Diff, verdict: Verdict | None, everything: bool) -> None:
     unmatched = [name for side in (diff.a, diff.b) for name in getattr(side, "unmatched", [])]
     if unmatched:
         print_text(f"no counterpart: {', '.join(unmatched)}")
+    if n_equal == n and not everything:
+        return
     print()
     if everything:
         _show_table(diff.differences)

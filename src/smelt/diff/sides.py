@@ -93,10 +93,13 @@ def _engine(side: Side) -> Any:
     isa, threads = given.get("isa"), given.get("threads")
     if threads is not None and not threads.isdigit():
         raise SmeltError(f"{side.path}: threads={threads}: expected a number")
+    device = given.get("device", "cpu" if isa else "auto")
+    if isa and device != "cpu":
+        raise SmeltError(f"{side.path}: isa={isa} is for the device cpu, found device={device}")
     with _instruction_set(isa):
         return Engine(
             side.path,
-            device=given.get("device", "cpu" if isa else "auto"),
+            device=device,
             threads=None if threads is None else int(threads),
             kv_type=given.get("kv", "f16"),
         )
