@@ -135,28 +135,24 @@ def as_dict(result: Benchmark) -> dict[str, Any]:
 
 def show(result: Benchmark) -> None:
     """The table of a result."""
-    print_heading(f"{result.model} on {result.device}")
+    print_heading(f"{Path(result.model).name} on {result.device}")
     facts = [
         ("a step", f"{result.ops} ops, {result.barriers} barriers"),
-        (
-            "a token",
-            f"{size_text(result.weight_bytes)} of weights, {result.operations / 1e9:.3g} G "
-            f"operations, {size_text(result.kv_bytes)} of KV cache for each before it",
-        ),
+        ("", f"reads {size_text(result.weight_bytes)} of weights"),
+        ("a token", f"{result.operations / 1e9:.3g} G operations"),
+        ("", f"{size_text(result.kv_bytes)} of KV cache"),
     ]
     if result.limits:
         limits = result.limits
-        facts.append(
-            (
-                "this machine",
-                f"reads {limits.read / 1e9:.1f} GB/s, computes {limits.dot / 1e9:.0f} G int16 and "
-                f"{limits.fma / 1e9:.0f} G float32 operations/s",
-            )
-        )
+        facts += [
+            ("this machine", f"reads {limits.read / 1e9:.1f} GB/s"),
+            ("", f"{limits.dot / 1e9:.0f} G int16 operations/s (for quantised weights)"),
+            ("", f"{limits.fma / 1e9:.0f} G float32 operations/s"),
+        ]
     print_table(facts, ("", ""))
-    for title, kind in (("prefill", "prefill"), ("decode", "decode")):
+    for kind in ("prefill", "decode"):
         print()
-        print_heading(f"{title}, tokens/s")
+        print_heading(f"{kind}, tokens/s")
         rows = [_row(case.prompt, case.batch, getattr(case, kind)) for case in result.cases]
         headers = (">prompt", ">batch", ">median", "quartiles", ">limit", "", ">reached")
         print_table(rows, headers)
