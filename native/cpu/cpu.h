@@ -18,6 +18,9 @@ int cpu_isa_available(int isa);
  * behind the last. */
 const char *cpu_isa_need(int isa, int i, int *is_here);
 
+/* The same of features that no set of this build uses. */
+const char *cpu_unused_feature(int i, int *is_here);
+
 /* What a set's kernels keep in registers at a time. */
 typedef struct {
     int tile_tokens; /* prefill: tokens by */

@@ -39,6 +39,14 @@ const char *cpu_isa_need(int isa, int i, int *is_here)
     return need ? need->name : NULL;
 }
 
+const char *cpu_unused_feature(int i, int *is_here)
+{
+    int count;
+    const feature *features = unused_features(&count);
+    *is_here = i < count && feature_is_here(&features[i]);
+    return i < count ? features[i].name : NULL;
+}
+
 cpu_tiles cpu_isa_tiles(int isa)
 {
     int count;

@@ -30,7 +30,16 @@ cdef extern from *:
     #include "op_record.def"
     };
     enum { SMELT_FIELD_COUNT = sizeof smelt_fields / sizeof *smelt_fields };
+
+    #if defined(__clang__)
+    #define SMELT_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define SMELT_COMPILER "gcc " __VERSION__
+    #else
+    #define SMELT_COMPILER "unknown"
+    #endif
     """
+    const char *SMELT_COMPILER
     const char *smelt_op_names[]
     ctypedef struct smelt_field:
         const char *name
@@ -58,6 +67,7 @@ cdef extern from "cpu/cpu.h" nogil:
     const char *cpu_isa_name(int isa)
     int cpu_isa_available(int isa)
     const char *cpu_isa_need(int isa, int i, int *is_here)
+    const char *cpu_unused_feature(int i, int *is_here)
     ctypedef struct cpu_tiles:
         int tile_tokens
         int tile_rows
@@ -87,6 +97,7 @@ rows_tokens = ROWS_TOKENS
 rows_logits = ROWS_LOGITS
 value_is_logits = VALUE_IS_LOGITS
 kv_types = {"f16": KV_F16, "f32": KV_F32}
+compiler = SMELT_COMPILER.decode("utf-8", "replace").strip()
 record_bytes = (sizeof(op_record), sizeof(value_record), sizeof(weight_record))
 
 # Messages of the statuses that are mistakes; the others end a step in an orderly way.
@@ -132,6 +143,18 @@ def instruction_set_needs(int isa):
         i += 1
         name = cpu_isa_need(isa, i, &is_here)
     return needs
+
+
+def unused_features():
+    """{feature: whether it is here} of what no instruction set of this build uses."""
+    cdef int i = 0, is_here = 0
+    cdef const char *name = cpu_unused_feature(0, &is_here)
+    features = {}
+    while name is not NULL:
+        features[name.decode("ascii")] = bool(is_here)
+        i += 1
+        name = cpu_unused_feature(i, &is_here)
+    return features
 
 
 def instruction_set_tiles(int isa):

@@ -16,8 +16,10 @@ import numpy as np
 from .backends import open_device
 from .backends.base import PAGE_TOKENS
 from .batch import Batch, Stream, make_step
+from .chat import ChatTemplate, Message
 from .completion import Completion, Perplexity, Piece
 from .debug import log_step
+from .default_model import default_model_path
 from .errors import CancelledError, ContextOverflowError, SmeltError
 from .kv_cache import KVCache
 from .model import Model
@@ -59,7 +61,8 @@ if hasattr(os, "register_at_fork"):
 class Engine:
     """A GGUF model on a device.
 
-    path: the model, or the first file of a split one.
+    path: the model, or the first file of a split one; None takes the small storyteller that comes
+        with smelt.
     device: "auto", "cpu", "metal" (an Apple GPU) or "reference" (NumPy in float64: slow, the
         oracle).
     n_ctx: most tokens of one sequence, prompt and completion; None takes what the model was
@@ -74,7 +77,7 @@ class Engine:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         device: str = "auto",
         n_ctx: int | None = None,
         threads: int | None = None,
@@ -82,7 +85,7 @@ class Engine:
         *,
         chunk_tokens: int = CHUNK_TOKENS,
     ):
-        self.model = Model(path)
+        self.model = Model(default_model_path() if path is None else path)
         self.config = self.model.config
         if n_ctx is not None and n_ctx < 1:
             raise ContextOverflowError(f"n_ctx must be at least 1, found {n_ctx}")
@@ -116,6 +119,13 @@ class Engine:
             self.check_open()
             return Tokenizer.from_metadata(self.model.file.metadata, str(self.model.file.path))
 
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The model's chat template. ChatTemplateError where it has none or it is damaged."""
+        with self.lock:
+            self.check_open()
+            return ChatTemplate(self.tokenizer, str(self.model.file.path))
+
     @property
     def program(self) -> Program:
         """What the device replays for every step."""
@@ -130,7 +140,7 @@ class Engine:
         """Frees the device's memory. The Engine cannot be used afterwards."""
         with self.lock:
             self.closed = True
-            for name in ("_program", "cache", "_device", "model"):
+            for name in ("_program", "cache", "_device", "model", "chat_template"):
                 self.__dict__.pop(name, None)
 
     def __enter__(self) -> Engine:
@@ -223,6 +233,26 @@ class Engine:
             pass
         completions = [generation.completion() for generation in run.generations]
         return completions if _is_batch(prompt) else completions[0]
+
+    def chat(
+        self,
+        conversation: str | Sequence[Message],
+        max_tokens: int | None = None,
+        *,
+        template_variables: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Completion:
+        """The model's answer in a conversation: a text that a user says, or a list of turns such
+        as {"role": "user", "content": "Hello"}.
+
+        The conversation is put into the model's own chat template, which may read the
+        template_variables; the other options are generate()'s. For an answer piece by piece:
+        stream(engine.chat_template.encode(conversation)).
+
+        Raises ChatTemplateError, and what generate() raises.
+        """
+        ids = self.chat_template.encode(conversation, **(template_variables or {}))
+        return self.generate(ids, max_tokens, **options)
 
     def stream(
         self, prompt: Prompt, max_tokens: int | None = 256, **options: Any

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from smelt.cli.report import PICTURES
+from tiny_model import write_tiny_llama
 
 TEXT = "the cat sat on the mat."
 
@@ -31,11 +32,11 @@ def test_the_page_is_called_report_html(smelt, model, tmp_path, monkeypatch, dra
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", [name for name in PICTURES if name != "error"])
 def test_one_picture(smelt, model, tmp_path, monkeypatch, name, drawing):
     monkeypatch.chdir(tmp_path)
     code, out, err = smelt("report", model, "-p", TEXT, "--picture", name)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "") and out.startswith(f"{name}.png: ")
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert smelt("report", model, "-p", TEXT, "--picture", name, "-o", "x.svg")[0] == 0
     assert "<svg" in (tmp_path / "x.svg").read_text("utf-8")
@@ -60,6 +61,39 @@ def test_a_long_text_is_cut_and_the_page_says_so(smelt, model, tmp_path, drawing
     assert "of which the first 12 were read." in target.read_text("utf-8")
 
 
+def test_two_runs(smelt, model, tmp_path, drawing):
+    other = write_tiny_llama(tmp_path / "other.gguf", seed=1)
+    arguments = ["report", model, "-p", TEXT, "--against"]
+    code, out, err = smelt(*arguments, other, "-o", tmp_path / "two.html")
+    assert (code, err) == (0, "")
+    page = (tmp_path / "two.html").read_text("utf-8")
+    assert page.count("<svg") == 4 and "first op out of tolerance is embed" in page
+    code, out, err = smelt(
+        *arguments, "reference", "--picture", "error", "-o", tmp_path / "error.svg"
+    )
+    assert (code, err) == (0, "") and out.startswith(str(tmp_path))
+    drawn = (tmp_path / "error.svg").read_text("utf-8")
+    assert "B: tiny.gguf on reference" in drawn and "first above it" not in drawn
+
+
+def test_diff_draws_it_too(smelt, model, tmp_path, drawing):
+    code, out, err = smelt("diff", model, "-p", TEXT, "--plot", tmp_path / "error.svg")
+    assert (code, err) == (0, "") and "within tolerance" in out
+    assert "B: tiny.gguf on reference" in (tmp_path / "error.svg").read_text("utf-8")
+    code, out, err = smelt("diff", model, "-p", TEXT, "--plot", tmp_path / "error.pdf")
+    assert (code, out) == (1, "") and ".png or .svg" in err
+
+
+def test_a_run_of_other_tokens_is_refused(smelt, model, tmp_path, drawing):
+    run = tmp_path / "run.npz"
+    assert smelt("trace", model, "-p", "another text", "-o", run)[0] == 0
+    code, out, err = smelt(
+        "report", model, "-p", TEXT, "--against", run, "-o", tmp_path / "out.html"
+    )
+    assert (code, out) == (1, "") and "different prompts" in err
+    assert not (tmp_path / "out.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -68,6 +102,7 @@ def test_a_long_text_is_cut_and_the_page_says_so(smelt, model, tmp_path, drawing
         (["--picture", "lens", "-o", "x.html"], ".png or .svg"),
         (["--picture", "landscape"], "invalid choice"),
         (["--tokens", "0"], "--tokens"),
+        (["--picture", "error"], "--against B"),
     ],
 )
 def test_usage(smelt, model, tmp_path, monkeypatch, arguments, problem):

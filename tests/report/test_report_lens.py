@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metal_device import need_metal_device
 from small_engine import SMALL, prompt_ids
 from smelt import Engine
 from smelt.errors import UnsupportedModelError
@@ -74,6 +75,18 @@ def test_every_row_is_norm_and_output_matrix(path: Path) -> None:
         p /= p.sum(axis=1, keepdims=True)
         assert lens.tokens[row].tolist() == p.argmax(axis=1).tolist()
         np.testing.assert_allclose(lens.probabilities[row], p.max(axis=1), rtol=1e-7)
+
+
+def test_a_gpu_has_it_too(path: Path) -> None:
+    need_metal_device()
+    ids = prompt_ids(5)
+    with Engine(path, device="metal") as engine:
+        run = engine.trace(ids, pattern=["blk.1.out", "logits"], fused=False)
+        (logits,) = decode_streams(engine, [run["blk.1.out"]])
+        # Fused and plain ops may add in another order: the norm and a sum of 64 products, each
+        # term off by 2^-24 at most, a factor of four for what cancels between terms.
+        error = np.linalg.norm(logits - run["logits"]) / np.linalg.norm(run["logits"])
+        assert error < 4 * 64 * 2.0**-24
 
 
 def test_the_engine_is_as_before(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from smelt.report.attention import habit
 from smelt.report.depth import ErrorByDepth, LayerRms, band
 from smelt.report.figures import BLUE, GREEN, ORANGE, inline_svg, new_figure, save
 from smelt.report.lens import Lens
-from smelt.report.plots import plot_attention, plot_error, plot_lens, plot_rms
+from smelt.report.plots import LABELLED, plot_attention, plot_error, plot_lens, plot_rms
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -47,8 +47,8 @@ def test_rms_draws_the_medians() -> None:
     assert list(attention.get_xdata()) == list(feed_forward.get_xdata()) == [0, 1, 2]
     assert [line.get_color() for line in axes.get_lines()] == [BLUE, ORANGE, GREEN]
     assert len({line.get_marker() for line in axes.get_lines()}) == 3  # not by colour alone
-    box = axes.collections[0].get_datalim(axes.transData)
-    assert (box.y0, box.y1) == pytest.approx((np.sqrt(0.5), 8 * 10 / np.sqrt(2)))
+    outline = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (outline.min(), outline.max()) == pytest.approx((np.sqrt(0.5), 80 / np.sqrt(2)))
 
 
 def test_the_lens_has_a_cell_for_each_layer_and_place() -> None:
@@ -104,7 +104,7 @@ def test_attention_maps(n: int, n_heads: int, grid: tuple[int, int]) -> None:
         assert axes.images[0].get_clim() == (0, 1)
         title = axes.get_title(loc="left")
         assert f"layer 7, head {h}" in title and habit(weights[:, h]).describe() in title
-        if n <= 28:
+        if n <= LABELLED:
             assert [t.get_text() for t in axes.get_yticklabels()] == [f"t{i}" for i in range(n)]
     bar = figure.axes[-1]
     assert bar.get_ylabel() == "share of attention"
@@ -121,19 +121,21 @@ def error_by_depth(**options: object) -> ErrorByDepth:
         "errors": [0.0, 1e-7, 1e-6, 3e-2, 5e-2],
         "rms_a": [1.0, 2.0, 3.0, 4.0, 5.0],
         "rms_b": [1.0, 2.0, 3.0, 9.0, 5.0],
+        "tolerance": [1e-6, 1e-6, 1e-5, 1e-4, 1e-4],
     }
     return ErrorByDepth(**(values | options))  # type: ignore[arg-type]
 
 
 def test_error_by_depth() -> None:
-    figure = plot_error(error_by_depth(tolerance=[1e-6, 1e-6, 1e-5, 1e-4, 1e-4], first=3))
+    figure = plot_error(error_by_depth(first=3))
     upper, lower = figure.axes
     assert upper.get_yscale() == lower.get_yscale() == "log"
     assert "relative error" in upper.get_ylabel() and "rms" in lower.get_ylabel()
-    dots, tolerance, first = upper.get_lines()
+    dots, tolerance, line, first = upper.get_lines()
     assert list(dots.get_xdata()) == [1, 2, 3, 4]  # an error of zero has no logarithm
     assert list(dots.get_ydata()) == [1e-7, 1e-6, 3e-2, 5e-2]
     assert list(tolerance.get_ydata()) == [1e-6, 1e-6, 1e-5, 1e-4, 1e-4]
+    assert list(line.get_xdata()) == [3, 3]
     assert (list(first.get_xdata()), list(first.get_ydata())) == ([3], [3e-2])
     assert "blk.1.q" in str(first.get_label())
     a, b = lower.get_lines()

@@ -11,7 +11,7 @@ from report_examples import FIRST_TRAP, N_VOCAB, trap_tokenizer
 from small_engine import prompt_ids
 from smelt import Engine
 from smelt.errors import ContextOverflowError, SmeltError
-from smelt.report.surprise import LEVEL_NAMES, LEVELS, percent, score, surprise
+from smelt.report.surprise import LEVEL_NAMES, LEVELS, measure_surprise, percent, score
 
 
 def log2_probabilities(row: np.ndarray) -> list[float]:
@@ -24,7 +24,7 @@ def log2_probabilities(row: np.ndarray) -> list[float]:
 def test_against_the_logits(engine: Engine, n: int) -> None:
     ids = prompt_ids(n)
     logits = engine.logits(ids)
-    found = surprise(engine, ids)
+    found = measure_surprise(engine, ids)
     assert [token.token_id for token in found.tokens] == ids
     assert found.tokens[0].bits is found.tokens[0].rank is None
     for at in range(1, n):
@@ -43,7 +43,7 @@ def test_against_the_logits(engine: Engine, n: int) -> None:
 
 def test_perplexity_is_that_of_the_mean(engine: Engine) -> None:
     ids = prompt_ids(20)
-    found = surprise(engine, ids)
+    found = measure_surprise(engine, ids)
     rows = engine.logits(ids)
     losses = [-log2_probabilities(rows[at])[ids[at + 1]] for at in range(19)]
     assert found.mean_bits == pytest.approx(math.fsum(losses) / 19)
@@ -51,7 +51,7 @@ def test_perplexity_is_that_of_the_mean(engine: Engine) -> None:
 
 
 def test_one_token_has_no_mean(engine: Engine) -> None:
-    found = surprise(engine, prompt_ids(1))
+    found = measure_surprise(engine, prompt_ids(1))
     assert math.isnan(found.mean_bits) and math.isnan(found.perplexity)
 
 
@@ -80,7 +80,7 @@ def test_a_banned_token_is_infinitely_surprising() -> None:
 
 def test_a_prompt_that_is_too_long_is_refused(engine: Engine) -> None:
     with pytest.raises(ContextOverflowError):
-        surprise(engine, prompt_ids(engine.n_ctx + 1))
+        measure_surprise(engine, prompt_ids(engine.n_ctx + 1))
 
 
 def test_chunks_are_the_text_and_their_bits_the_sum() -> None:
@@ -118,6 +118,8 @@ def test_levels() -> None:
     ("probability", "text"),
     [
         (1.0, "100 %"),
+        (0.99999, "> 99 %"),
+        (0.9949, "99 %"),
         (0.0996, "10 %"),
         (0.0421, "4.2 %"),
         (0.01, "1.0 %"),

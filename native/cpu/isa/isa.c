@@ -25,8 +25,16 @@ static const feature
     AVX512VL = {"AVX512VL", CPUID_7, EBX, BIT(31)},
     AVX512_VNNI = {"AVX512_VNNI", CPUID_7, ECX, BIT(11)},
     AVX_VNNI = {"AVX-VNNI", CPUID_7_1, EAX, BIT(4)},
-    YMM = {"YMM state", XCR0, 0, 0x06},
-    ZMM = {"ZMM state", XCR0, 0, 0xe6};
+    YMM = {"YMM", XCR0, 0, 0x06}, /* registers that the system saves */
+    ZMM = {"ZMM", XCR0, 0, 0xe6};
+
+static const feature unused[] = {
+    {"AVX512_BF16", CPUID_7_1, EAX, BIT(5)},
+    {"AVX512_FP16", CPUID_7, EDX, BIT(23)},
+    {"AVX-VNNI-INT16", CPUID_7_1, EDX, BIT(10)},
+    {"AMX-INT8", CPUID_7, EDX, BIT(25)},
+    {"AMX-BF16", CPUID_7, EDX, BIT(22)},
+};
 
 #define NEEDS_AVX2 &YMM, &AVX2, &FMA, &F16C
 #define NEEDS_AVX512 NEEDS_AVX2, &ZMM, &AVX512F, &AVX512DQ, &AVX512BW, &AVX512VL
@@ -56,24 +64,52 @@ static uint32_t told(int where, int part)
     __asm__ volatile("xgetbv" : "=a"(r[EAX]), "=d"(r[EDX]) : "c"(0));
     return r[EAX];
 }
-#else
-static uint32_t told(int where, int part)
-{
-    (void)where;
-    (void)part;
-    return 0;
-}
 
-#if defined(__aarch64__)
+int feature_is_here(const feature *f) { return (told(f->where, f->part) & f->bits) == f->bits; }
+
+#elif defined(__aarch64__)
 extern const kernel_table kernels_neon;
-#endif
 
 static const instruction_set sets[] = {
     {"scalar", &kernels_scalar, {NULL}},
-#if defined(__aarch64__)
     {"neon", &kernels_neon, {NULL}}, /* every arm64 processor has it */
-#endif
 };
+
+/* Bits of Linux's auxiliary vector (asm/hwcap.h); Apple's systems are asked by name. */
+enum { HWCAP, HWCAP2 };
+static const feature unused[] = {
+    {"DotProd", HWCAP, 0, 1u << 20}, {"SVE", HWCAP, 0, 1u << 22},   {"I8MM", HWCAP2, 0, 1u << 13},
+    {"BF16", HWCAP2, 0, 1u << 14},   {"SME", HWCAP2, 0, 1u << 23},
+};
+
+#if defined(__APPLE__)
+#include <stdio.h>
+#include <sys/sysctl.h>
+
+int feature_is_here(const feature *f)
+{
+    char name[64];
+    int answer = 0;
+    size_t size = sizeof answer;
+    snprintf(name, sizeof name, "hw.optional.arm.FEAT_%s", f->name);
+    return !sysctlbyname(name, &answer, &size, NULL, 0) && answer;
+}
+#elif defined(__linux__)
+#include <sys/auxv.h>
+
+int feature_is_here(const feature *f)
+{
+    return (getauxval(f->where == HWCAP ? AT_HWCAP : AT_HWCAP2) & f->bits) == f->bits;
+}
+#else
+int feature_is_here(const feature *f) { return f == NULL; }
+#endif
+
+#else
+static const instruction_set sets[] = {{"scalar", &kernels_scalar, {NULL}}};
+static const feature unused[] = {{"nothing", 0, 0, 0}};
+
+int feature_is_here(const feature *f) { return f == NULL; }
 #endif
 
 const instruction_set *instruction_sets(int *count)
@@ -82,7 +118,11 @@ const instruction_set *instruction_sets(int *count)
     return sets;
 }
 
-int feature_is_here(const feature *f) { return (told(f->where, f->part) & f->bits) == f->bits; }
+const feature *unused_features(int *count)
+{
+    *count = (int)(sizeof unused / sizeof *unused);
+    return unused;
+}
 
 int instruction_set_is_here(const instruction_set *set)
 {

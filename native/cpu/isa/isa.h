@@ -19,6 +19,8 @@ typedef struct {
 } instruction_set;
 
 const instruction_set *instruction_sets(int *count);
+/* What makers have that no set of this build uses (docs/kernels.md says why). */
+const feature *unused_features(int *count);
 int feature_is_here(const feature *f);
 int instruction_set_is_here(const instruction_set *set);
 

@@ -19,6 +19,7 @@ from smelt import __version__
 from smelt.cli import (
     bench,
     compare,
+    diff,
     generate,
     info,
     perplexity,
@@ -44,6 +45,7 @@ COMMANDS = (
     quantize,
     bench,
     trace,
+    diff,
     surprise,
     report,
 )

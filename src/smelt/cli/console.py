@@ -14,7 +14,17 @@ from smelt.cli.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["is_narrow", "print_heading", "print_table", "print_text", "progress_bar", "spinner"]
+__all__ = [
+    "has_colours",
+    "is_narrow",
+    "print_coloured",
+    "print_facts",
+    "print_heading",
+    "print_table",
+    "print_text",
+    "progress_bar",
+    "spinner",
+]
 
 # Where nobody wraps lines a row stays one line, for grep.
 PLAIN_WIDTH = 4096
@@ -78,6 +88,20 @@ def print_coloured(parts: Iterable[tuple[str, str]]) -> None:
     from rich.text import Text
 
     Console(highlight=False).print(Text.assemble(*parts, overflow="fold"))
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Prints lines of a label and a text beside each other; a terminal wraps the text."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for label, text in facts:
+        grid.add_row(Text(printable(label)), Text(printable(text)))
+    _print(Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _print(what: RenderableType) -> None:

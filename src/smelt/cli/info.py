@@ -1,4 +1,5 @@
-"""`smelt info`: what a GGUF file says, what its weights say, and whether smelt can run it."""
+"""`smelt info`: what a GGUF file says, what its weights say, and whether smelt can run it; and with
+--system what this machine has (info_system.py)."""
 
 from __future__ import annotations
 
@@ -9,25 +10,33 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import print_heading, print_table, print_text
-from smelt.cli.text import size_text
+from smelt.cli.info_system import show_system
+from smelt.cli.text import UsageError, size_text
 from smelt.errors import SmeltError
 
 if TYPE_CHECKING:
     from smelt.config import Config
     from smelt.gguf_file import GGUFFile, Tensor
 
-SUMMARY = "describe a GGUF file: metadata, configuration, tensors"
-USAGE = "%(prog)s MODEL [--tensors] [--json]"
+SUMMARY = "describe a GGUF file: metadata, configuration, tensors; or this machine"
+USAGE = """%(prog)s MODEL [--tensors] [--json]
+       %(prog)s --system [--json]"""
 DESCRIPTION = """\
 Describes a GGUF file: its metadata, the configuration that smelt infers from
 the shapes of the weights, and its tensors by format. No weights are loaded, and
 files that smelt cannot run are described as far as they can be read.
+
+With --system it describes this machine instead: the processor with its caches
+and instruction sets, which kernels smelt chose and why, memory and pages, the
+GPU, versions.
 """
 EXAMPLES = """\
 examples:
   smelt info model.gguf
   smelt info model.gguf --tensors
   smelt info model.gguf --json | jq .config.n_layers
+  smelt info --system
+  SMELT_ISA=avx2 smelt info --system --json | jq .choices
 """
 
 SHOWN_ITEMS = 8  # of a long array
@@ -35,7 +44,12 @@ SHOWN_CHARACTERS = 160  # of a long string, where it is not the terminal that cu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a GGUF file; of a split model the first")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a GGUF file; of a split model the first"
+    )
+    parser.add_argument(
+        "--system", action="store_true", help="describe this machine and what smelt chose on it"
+    )
     parser.add_argument("--tensors", action="store_true", help="list every tensor too")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object; long arrays are shortened"
@@ -43,15 +57,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from smelt.gguf_file import GGUFFile
-
-    with GGUFFile(args.model) as file:
-        report = describe(file, with_tensors=args.tensors)
+    if args.system and (args.model is not None or args.tensors):
+        raise UsageError("--system is about this machine: leave out MODEL and --tensors")
+    if not args.system and args.model is None:
+        raise UsageError("MODEL is missing; without one there is only --system")
+    report = _of_system() if args.system else _of_file(args)
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
+    elif args.system:
+        show_system(report)
     else:
         _show(report)
     return 0
+
+
+def _of_system() -> dict[str, Any]:
+    from smelt.system import describe_system
+
+    return describe_system()
+
+
+def _of_file(args: argparse.Namespace) -> dict[str, Any]:
+    from smelt.gguf_file import GGUFFile
+
+    with GGUFFile(args.model) as file:
+        return describe(file, with_tensors=args.tensors)
 
 
 def describe(file: GGUFFile, *, with_tensors: bool) -> dict[str, Any]:

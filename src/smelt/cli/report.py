@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from smelt.cli.console import progress_bar
@@ -13,6 +14,7 @@ from smelt.cli.text import UsageError, add_text_arguments, integer_from, read_te
 if TYPE_CHECKING:
     from smelt import Engine
     from smelt.report.attention import Head
+    from smelt.report.depth import ErrorByDepth
 
 SUMMARY = "draw what happens inside a model while it reads a text"
 USAGE = "%(prog)s MODEL [PROMPT | -p PROMPT | -f FILE] [-o FILE] [options]"
@@ -28,9 +30,11 @@ examples:
   smelt report model.gguf -p "The capital of France is" -o report.html
   smelt report model.gguf -f story.txt --picture attention --heads 0.1,3.2 -o heads.svg
   smelt report model.gguf "Once upon a time" --picture lens -o lens.png
+  smelt report model-Q4_K_M.gguf -f text.txt --against model-F16.gguf
+  smelt report model.gguf "Once" --against reference --picture error
 """
 
-PICTURES = ("surprise", "lens", "rms", "attention")
+PICTURES = ("surprise", "lens", "rms", "attention", "error")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "different places)",
     )
     parser.add_argument(
+        "--against",
+        metavar="B",
+        help="run the text again as B and draw how far the runs are apart, op by op; B is as in "
+        "`smelt diff`: another model, the same as model.gguf,device=cpu, a run file, or reference",
+    )
+    parser.add_argument(
         "--tokens",
         type=integer_from(1),
         default=256,
@@ -67,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if (args.picture == "error") > (args.against is not None):
+        raise UsageError("--picture error needs --against B, the run to compare with")
     target = _target(args)
     text = read_text(args)
 
@@ -79,15 +91,20 @@ def run(args: argparse.Namespace) -> int:
         note = f"The text has {len(ids)} tokens, of which the first {limit} were read."
         note = note if len(ids) > limit else ""
         heads = _heads(args.heads, engine)
-        from smelt.report import draw, examine, write_page
+        from smelt.report import draw, draw_error, examine, write_page
 
-        with progress_bar("reading") as progress:
-            findings = examine(engine, ids[:limit], heads, progress)
-        if args.picture:
-            draw(findings, engine.tokenizer, args.picture, target)
+        ids = ids[:limit]
+        compared = None if args.against is None else _compared(engine, ids, args.against)
+        if compared and args.picture == "error":
+            draw_error(compared, target)
         else:
-            write_page(findings, engine, target, note)
-    print(" ".join([f"{target}: {len(findings.ids)} tokens.", note]).strip())
+            with progress_bar("reading") as progress:
+                findings = examine(engine, ids, heads, progress)
+            if args.picture:
+                draw(findings, engine.tokenizer, args.picture, target)
+            else:
+                write_page(findings, engine, target, note, compared)
+    print(" ".join([f"{target}: {len(ids)} tokens.", note]).strip())
     return 0
 
 
@@ -106,3 +123,22 @@ def _heads(texts: list[str] | None, engine: Engine) -> list[Head] | None:
 
     c = engine.config
     return None if texts is None else [parse_head(t, c.n_layers, c.n_heads) for t in texts]
+
+
+def _compared(engine: Engine, ids: list[int], against: str) -> ErrorByDepth:
+    """The Engine's run beside that of a side of `smelt diff`, or of the reference device."""
+    from smelt.diff import compare
+    from smelt.diff.sides import Side, open_sides, parse_side
+    from smelt.report.depth import error_by_depth
+
+    model = engine.model.file.path
+    with TemporaryDirectory(prefix="smelt-") as folder:
+        traced = Path(folder) / "run.npz"
+        engine.trace(ids, path=traced, fused=False).close()
+        reference = Side(model, "model", {"device": "reference"})
+        other = reference if against == "reference" else parse_side(against)
+        with progress_bar("comparing") as progress:
+            sides = (Side(traced, "run"), other)
+            a, b = open_sides(sides, None, Path(folder), progress=progress)
+        with a, b:
+            return error_by_depth(compare(a, b))

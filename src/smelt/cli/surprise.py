@@ -59,12 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     text = read_text(args)
     with open_engine(args, None) as engine, spinner("reading"):
-        from smelt.report.surprise import surprise
+        from smelt.report.surprise import measure_surprise
 
         tokenizer = engine.tokenizer
         ids = engine.tokenize(text, parse_special=args.parse_special)
         limit = min(args.tokens or engine.n_ctx, engine.n_ctx)
-        found = surprise(engine, ids[:limit])
+        found = measure_surprise(engine, ids[:limit])
     if limit < len(ids) and args.tokens is None:
         print(
             f"smelt: the text has {len(ids)} tokens; the first {limit}, which the context holds, "

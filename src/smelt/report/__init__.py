@@ -14,8 +14,8 @@ matplotlib figures of such; examine() alone needs no matplotlib.
 
 from .findings import Findings, examine
 from .pictures import Picture, pictures
-from .surprise import Surprise, surprise
-from .write import PICTURES, draw, write_page
+from .surprise import Surprise, measure_surprise
+from .write import PICTURES, draw, draw_error, write_page
 
 __all__ = [
     "PICTURES",
@@ -23,8 +23,9 @@ __all__ = [
     "Picture",
     "Surprise",
     "draw",
+    "draw_error",
     "examine",
+    "measure_surprise",
     "pictures",
-    "surprise",
     "write_page",
 ]

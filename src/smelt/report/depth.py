@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,9 @@ import numpy as np
 from ..errors import UnsupportedModelError
 
 if TYPE_CHECKING:
+    from ..diff import Diff
     from ..graph.ops import Op, Value
+    from ..trace import Run
 
 __all__ = [
     "Band",
@@ -19,6 +23,7 @@ __all__ = [
     "LayerRms",
     "added_values",
     "band",
+    "error_by_depth",
     "row_rms",
     "stream_values",
 ]
@@ -48,9 +53,9 @@ class LayerRms:
 class ErrorByDepth:
     """Two runs compared op by op, in the program's order.
 
-    errors: ‖a - b‖ / ‖b‖, NaN where there is nothing to compare; rms_a, rms_b: of the same
-    values; first: index of the first op out of tolerance, or None; tolerance: one for each op, or
-    None where no such is known.
+    errors: of the token that differs most, infinite where one run alone has NaN or infinity there;
+    tolerance: what each may be, given the op's inputs;
+    rms_a, rms_b: of the same values; first: index of the first op out of tolerance, or None.
     """
 
     name_a: str
@@ -60,8 +65,33 @@ class ErrorByDepth:
     errors: Sequence[float]
     rms_a: Sequence[float]
     rms_b: Sequence[float]
-    tolerance: Sequence[float] | None = None
+    tolerance: Sequence[float]
     first: int | None = None
+
+
+def error_by_depth(diff: Diff) -> ErrorByDepth:
+    """What `smelt diff` found, as numbers to draw; ops that only one side has are left out."""
+    compared = [d for d in diff.differences if d.distance.n]
+
+    def rms(squares: Sequence[np.ndarray], n: int) -> float:
+        return float(np.sqrt(sum(float(part.sum()) for part in squares) / n))
+
+    return ErrorByDepth(
+        name_a=_name(diff.a),
+        name_b=_name(diff.b),
+        ops=[d.value.name for d in compared],
+        layers=[d.value.layer for d in compared],
+        errors=[np.inf if d.distance.n_bad_differ else d.error for d in compared],
+        rms_a=[rms(d.distance.norm2_a, d.distance.n) for d in compared],
+        rms_b=[rms(d.distance.norm2_b, d.distance.n) for d in compared],
+        tolerance=[d.allowed for d in compared],
+        first=next((at for at, d in enumerate(compared) if d.verdict == "wrong"), None),
+    )
+
+
+def _name(run: Run) -> str:
+    device = re.sub(r", \d+ threads$", "", run.info.device)  # which change no number
+    return f"{Path(run.info.model).name} on {device}{', fused' if run.info.fused else ''}"
 
 
 def stream_values(ops: Sequence[Op]) -> list[Value]:
@@ -100,7 +130,7 @@ def row_rms(x: np.ndarray) -> np.ndarray:
     return result
 
 
-def band(values: Sequence[np.ndarray]) -> Band:
+def band(values: Iterable[np.ndarray]) -> Band:
     """The Band of activations [n_tokens, ...], one a depth."""
     rms = [row_rms(x) for x in values]
     return Band(*(np.array([f(r) for r in rms]) for f in (np.median, np.min, np.max)))

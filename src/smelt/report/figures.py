@@ -23,6 +23,7 @@ __all__ = [
     "MUTED",
     "ORANGE",
     "RED",
+    "check_target",
     "inline_svg",
     "new_figure",
     "require_matplotlib",
@@ -42,7 +43,7 @@ PAGE_COLOURS = {
 }
 
 FORMATS = (".png", ".svg")
-LETTERS_AN_INCH = 16  # of a caption
+LETTERS_AN_INCH = 14.5  # of a caption
 DPI = 160  # of PNG files: sharp on a dense screen, some 100 KB
 
 STYLE: dict[Any, Any] = {  # matplotlib 3.11 types the keys, earlier ones do not
@@ -85,6 +86,14 @@ def require_matplotlib() -> None:
         ) from None
 
 
+def check_target(path: Path) -> None:
+    """What can be known before there is anything to draw: SmeltError where matplotlib is missing,
+    or for an ending other than .png and .svg."""
+    if path.suffix.lower() not in FORMATS:
+        raise SmeltError(f"{path}: a picture ends in {' or '.join(FORMATS)}")
+    require_matplotlib()
+
+
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
     """An empty figure, in inches, in the house style; SmeltError where matplotlib is missing."""
@@ -101,14 +110,12 @@ def save(figure: Figure, path: Path, title: str, caption: str) -> None:
 
     SmeltError for another ending.
     """
-    kind = path.suffix.lower()
-    if kind not in FORMATS:
-        raise SmeltError(f"{path}: a picture ends in {' or '.join(FORMATS)}")
+    check_target(path)
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
         _annotate(figure, title, caption)
-    path.write_bytes(_drawn(figure, kind[1:], "white"))
+    path.write_bytes(_drawn(figure, path.suffix.lower()[1:], "white"))
 
 
 def _annotate(figure: Figure, title: str, caption: str) -> None:
@@ -117,7 +124,8 @@ def _annotate(figure: Figure, title: str, caption: str) -> None:
 
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(caption, int(width * LETTERS_AN_INCH))
-    above, below = 0.45, 0.25 + 0.16 * len(lines)
+    heading = textwrap.wrap(title, int(width * LETTERS_AN_INCH * 0.68))  # bold and larger
+    above, below = 0.22 + 0.23 * len(heading), 0.25 + 0.16 * len(lines)
     whole = above + height + below
     figure.set_size_inches(width, whole)
     engine = figure.get_layout_engine()
@@ -127,7 +135,7 @@ def _annotate(figure: Figure, title: str, caption: str) -> None:
         for axes in figure.axes:
             axes.set_position((0, below / whole, 1, height / whole))
     left = 0.1 / width
-    figure.text(left, 1 - 0.12 / whole, title, va="top", fontsize=12, weight="bold")
+    figure.text(left, 1 - 0.12 / whole, "\n".join(heading), va="top", fontsize=12, weight="bold")
     figure.text(left, (below - 0.12) / whole, "\n".join(lines), va="top", fontsize=8.5, color=MUTED)
 
 

@@ -14,7 +14,7 @@ from ..tokenizer.labels import token_label
 from .attention import Habit, Head, choose_heads, habits
 from .depth import LayerRms, added_values, band, stream_values
 from .lens import Lens, logit_lens
-from .surprise import Surprise, surprise
+from .surprise import Surprise, measure_surprise
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -59,7 +59,7 @@ def examine(
     streams, added = stream_values(ops), added_values(ops)
     softmax = {op.layer: op.outputs[0] for op in ops if op.kind == "softmax"}
     wanted = [*streams, *(value for pair in added for value in pair), *softmax.values()]
-    scored = surprise(engine, ids)
+    scored = measure_surprise(engine, ids)
     with TemporaryDirectory(prefix="smelt-") as folder:
         names = [value.name for value in wanted]
         file = Path(folder) / "run.npz"
@@ -67,11 +67,11 @@ def examine(
             ids, pattern=names, path=file, fused=False, last_logits=True, progress=progress
         ) as run:
             rms = LayerRms(
-                band([run[value.name] for value in streams]),
-                band([run[attention.name] for attention, _ in added]),
-                band([run[feed_forward.name] for _, feed_forward in added]),
+                band(run[value.name] for value in streams),
+                band(run[attention.name] for attention, _ in added),
+                band(run[feed_forward.name] for _, feed_forward in added),
             )
-            last = [run[value.name][-LENS_TOKENS:] for value in streams]
+            last = [run[value.name][-LENS_TOKENS:].copy() for value in streams]
             lens = logit_lens(engine, last, ids[-LENS_TOKENS:])
             attention = {layer: value.name for layer, value in softmax.items()}
             known, maps = _attention(run, attention, heads)

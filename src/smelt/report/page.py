@@ -27,7 +27,7 @@ __all__ = ["render"]
 N_WORST = 6
 CONTEXT = 24  # letters shown before a surprising token
 LEAST = 1e-4  # probability of a next token that is listed
-NARROW, SHRINK = 760, 0.75  # pixels: a wider figure is scrolled, not shrunk by more than that
+SHRINK = 0.75  # a figure is scrolled where it would have to be smaller than that
 SCALE = 1.25  # CSS pixels a point of a figure: its smallest letters are then 9 pixels high
 
 
@@ -138,6 +138,6 @@ def _inlined(picture: Picture) -> dict[str, Any]:
         "caption": picture.caption,
         "here": picture.here,
         "width": round(width),
-        "least": round(SHRINK * width) if width > NARROW else 0,
+        "least": round(SHRINK * width),
         "svg": Markup(svg),  # escaped by matplotlib, and by inline_svg
     }

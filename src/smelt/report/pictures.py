@@ -85,7 +85,7 @@ def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
             "that token shares its attention among the tokens before it and itself: dark is none, "
             "yellow is all. Above each square stand the two places where the head looks most. "
             "A yellow first column is a head at rest; a line beside the diagonal, one that always "
-            "looks at the token before. Numbers are places in the text, the first token's is 0.",
+            "looks at the token before. Tokens that are too many to name are counted from 0.",
             "",
             lambda: plot_attention(findings.maps, findings.labels),
         ),
@@ -97,20 +97,22 @@ def error_picture(compared: ErrorByDepth) -> Picture:
     here = ""
     if compared.first is not None:
         at = compared.first
-        here = (
-            f"The first op out of tolerance is {compared.ops[at]}: its relative error is "
-            f"{compared.errors[at]:.2g}."
+        error = compared.errors[at]
+        what = (
+            f"its relative error is {error:.2g}" if isfinite(error) else "it gave NaN or infinity"
         )
-    elif compared.tolerance is not None:
+        here = f"The first op out of tolerance is {compared.ops[at]}: {what}."
+    else:
         here = "Every op is within its tolerance."
     return Picture(
         "error",
         "How far two runs are apart",
-        f"The same text was run twice: as {compared.name_a} and as {compared.name_b}. Above, "
-        "each dot is one op, from the first on the left to the last on the right, and its height "
-        "the relative difference between the two runs, on a logarithmic scale: 10⁻² is 1 %. Below "
-        "stands how large the values are in both runs; there the two lines should lie on each "
-        "other. A slow rise is rounding that adds up; a sudden step is where a fault begins.",
+        f"The same text was run twice: A is {compared.name_a}, B is {compared.name_b}. Above, each "
+        "dot is one op, from the first on the left to the last on the right, and its height the "
+        "relative difference between the two runs (10⁻² is 1 %); an op without a dot gave the "
+        "same in both. The dashed line is the most that rounding and an op's inputs explain. Below "
+        "stands how large the values are in both; these lines should lie on each other. A slow "
+        "rise is rounding that adds up; a sudden step is where a fault begins.",
         here,
         lambda: plot_error(compared),
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_attention", "plot_error", "plot_lens", "plot_rms"]
 
-LABELLED = 28  # most tokens that an axis of an attention map names one by one
+LABELLED = 24  # most tokens that an axis of an attention map names one by one
 
 
 def plot_rms(rms: LayerRms) -> Figure:
@@ -83,7 +83,7 @@ def plot_lens(lens: Lens, labels: Sequence[Sequence[str]], read: Sequence[str]) 
         axes.set_xlabel("token just read")
         axes.set_ylabel("after layer")
         _bare(axes)
-        bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.01, aspect=30)
+        bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.01, aspect=3 * n_rows)
         bar.set_ticks(
             [0, 0.25, 0.5, 0.75, 1], labels=[f"{percent} %" for percent in (0, 25, 50, 75, 100)]
         )
@@ -138,7 +138,7 @@ def _token_axes(axes: Axes, tokens: Sequence[str]) -> None:
     if n > LABELLED:
         axes.tick_params(length=3)
         return
-    size = 7 if n <= 20 else 5.5
+    size = 7 if n <= 18 else 6
     axes.set_xticks(range(n), tokens, rotation=90, fontsize=size)
     axes.set_yticks(range(n), tokens, fontsize=size)
 
@@ -154,16 +154,16 @@ def plot_error(compared: ErrorByDepth) -> Figure:
     errors = np.array(compared.errors, np.float64)
     with new_figure(7.6, 5.4) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        drawn = errors > 0
+        drawn = (errors > 0) & np.isfinite(errors)
         if drawn.any():
-            upper.plot(at[drawn], errors[drawn], ".", color=BLUE, label="relative error of an op")
+            upper.plot(at[drawn], errors[drawn], ".", color=BLUE, label="error of an op")
         else:
             upper.text(0.5, 0.5, "no difference at all", ha="center", transform=upper.transAxes)
-        if compared.tolerance is not None:
-            upper.plot(at, compared.tolerance, color=MUTED, linewidth=1, ls="--", label="tolerance")
+        upper.plot(at, compared.tolerance, color=MUTED, linewidth=1, ls="--", label="tolerance")
         if compared.first is not None:
-            first = compared.first
-            upper.plot(first, errors[first], "D", color=ORANGE, label=f"{compared.ops[first]}")
+            first, label = compared.first, f"first above it: {compared.ops[compared.first]}"
+            upper.axvline(first, color=ORANGE, linewidth=1)  # also where the error is infinite
+            upper.plot(first, errors[first], "D", color=ORANGE, label=label)
         _log_axis(upper, (1.0,), _power_of_ten)
         upper.set_ylabel("relative error (log scale)")
         lower.plot(at, compared.rms_a, color=BLUE, linewidth=1.2, label=f"A: {compared.name_a}")
@@ -173,9 +173,8 @@ def plot_error(compared: ErrorByDepth) -> Figure:
         _log_axis(lower, (1.0,), "{:g}".format)
         lower.set_ylabel("rms (log scale)")
         _layer_axis(lower, compared.layers)
-        for axes in (upper, lower):
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="best", fontsize=8.5)
+        for axes, columns in ((upper, 3), (lower, 1)):
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8.5, ncols=columns)
     return figure
 
 

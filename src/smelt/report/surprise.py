@@ -26,9 +26,9 @@ __all__ = [
     "Scored",
     "Surprise",
     "log_probabilities",
+    "measure_surprise",
     "percent",
     "score",
-    "surprise",
 ]
 
 # Five levels of surprise by the token's probability: from 50 %, from 10 %, from 1 %, from 0.1 %.
@@ -116,7 +116,7 @@ class Surprise:
         return made + _rest(decoder.flush(), waiting)
 
 
-def surprise(engine: Engine, ids: Sequence[int]) -> Surprise:
+def measure_surprise(engine: Engine, ids: Sequence[int]) -> Surprise:
     """Evaluates token ids from an empty cache and scores each of them.
 
     Raises what Engine.logits raises: ContextOverflowError, SmeltError for no tokens or logits that
@@ -151,13 +151,15 @@ def score(logits: Iterable[np.ndarray], ids: Sequence[int]) -> Surprise:
 
 
 def percent(probability: float) -> str:
-    """As many digits as tell something: 97 %, 4.2 %, 0.031 %, then 1 in 240,000."""
+    """As many digits as tell something: > 99 %, 97 %, 4.2 %, 0.031 %, then 1 in 240,000."""
     value = 100 * probability
     if probability < 1e-9:
         return "under 1 in 10⁹"
     if probability < 1e-5:
         times = float(f"{1 / probability:.2g}")
         return f"1 in {times:,.0f}"
+    if 99.5 <= value < 100:
+        return "> 99 %"
     if value >= 9.95:
         return f"{value:.0f} %"
     return f"{value:.1f} %" if value >= 0.95 else f"{value:.2g} %"

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from ..errors import SmeltError
 from .figures import save
 from .page import render
-from .pictures import pictures
+from .pictures import error_picture, pictures
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..tokenizer import Tokenizer
+    from .depth import ErrorByDepth
     from .findings import Findings
 
-__all__ = ["PICTURES", "draw", "write_page"]
+__all__ = ["PICTURES", "draw", "draw_error", "write_page"]
 
 PICTURES = ("surprise", "lens", "rms", "attention")
 
@@ -34,12 +35,27 @@ def draw(findings: Findings, tokenizer: Tokenizer, name: str, path: str | os.Pat
     save(picture.draw(), Path(path), picture.title, picture.caption)
 
 
+def draw_error(compared: ErrorByDepth, path: str | os.PathLike[str]) -> None:
+    """Writes the picture of two runs' error by depth, as draw() does."""
+    picture = error_picture(compared)
+    save(picture.draw(), Path(path), picture.title, picture.caption)
+
+
 def write_page(
-    findings: Findings, engine: Engine, path: str | os.PathLike[str], note: str = ""
+    findings: Findings,
+    engine: Engine,
+    path: str | os.PathLike[str],
+    note: str = "",
+    compared: ErrorByDepth | None = None,
 ) -> None:
-    """Writes the whole report as one HTML page; note: a sentence that stands at its beginning."""
+    """Writes the whole report as one HTML page.
+
+    note: a sentence that stands at its beginning; compared: two runs to draw beside each other.
+    """
     name = engine.config.name or engine.model.file.path.name
     made = pictures(findings, engine.tokenizer)
+    if compared is not None:
+        made.append(error_picture(compared))
     title = f"How {name} reads a text"
     page = render(title, _facts(engine), findings.surprise, engine.tokenizer, made, note)
     Path(path).write_text(page, "utf-8")

@@ -15,6 +15,7 @@ from ..errors import SmeltError, TokenizerError
 from ..graph.placement import READS_PAGES, WRITES_PAGES
 from ..graph.program import Program, build
 from ..kv_cache import KVCache
+from ..tokenizer.labels import token_piece
 from .run import Run, RunInfo, TracedValue, Writer
 from .statistics import Statistics
 from .values import outputs
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ..backends.base import Device
     from ..engine import Engine
     from ..graph.ops import Op
-    from ..tokenizer import Tokenizer
 
 __all__ = ["record_run"]
 
@@ -141,20 +141,13 @@ def _inputs(op: Op, ops: Sequence[Op]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _text(tokenizer: Tokenizer, token: int) -> str:
-    """What a token adds to a text; bytes that are part of a character only as escapes."""
-    if tokenizer.is_special(token):
-        return tokenizer.token_text(token)
-    return tokenizer.token_bytes(token).decode(errors="backslashreplace")
-
-
 def _info(engine: Engine, ids: list[int], fused: bool, logit_rows: list[int]) -> RunInfo:
     sizes: Counter[str] = Counter()
     for weight in engine.model.weights.values():
         sizes[weight.format] += weight.nbytes
     texts = [""] * len(ids)
     with suppress(TokenizerError):  # a model whose tokenizer smelt lacks runs on token ids
-        texts = [_text(engine.tokenizer, token) for token in ids]
+        texts = [token_piece(engine.tokenizer, token) for token in ids]
     return RunInfo(
         model=str(engine.model.file.path),
         name=engine.config.name,

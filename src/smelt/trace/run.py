@@ -107,6 +107,11 @@ class Run:
         """Of the stored values, in program order."""
         return [value.name for value in self.values if value.name in self._starts]
 
+    def sources(self, name: str) -> list[str]:
+        """What holds the numbers of a value: its name, or [] where they are not stored. Another
+        engine's dump may have several tensors of one value."""
+        return [name] if name in self else []
+
     def __contains__(self, name: object) -> bool:
         return name in self._starts
 

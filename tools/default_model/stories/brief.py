@@ -15,7 +15,9 @@ __all__ = ["Brief", "is_held_out", "make_brief"]
 HELD_OUT_OF = 16
 """One in so many pairs (hero and trait, hero and place, trait and object) is never trained on."""
 
-ADJECTIVES = "little small young old big brave grey red brown clever white black funny gentle".split()
+ADJECTIVES = (
+    "little small young old big brave grey red brown clever white black funny gentle".split()
+)
 THING_ADJECTIVES = (
     "old new red blue golden silver wooden tiny broken green yellow rusty magic beautiful shiny "
     "strange patched white black small big crooked"
@@ -259,12 +261,14 @@ def _trait_for(rng: random.Random, hero: HeroKind) -> Trait:
             trait.text, {hero.hero_class}
         ):
             continue
-        if trait.text == "its own shadow" or not (
-            set(hero.noun.split()) & set(trait.text.replace("'s", "").split())
-            or any(word.rstrip("s") == hero.noun for word in trait.text.split())
-        ):
-            if trait.kind != "pair" or hero.pronoun is None:
-                return trait
+        words = trait.text.split()
+        names_hero = set(hero.noun.split()) & set(trait.text.replace("'s", "").split()) or any(
+            word.rstrip("s") == hero.noun for word in words
+        )
+        if names_hero and trait.text != "its own shadow":
+            continue
+        if trait.kind != "pair" or hero.pronoun is None:
+            return trait
 
 
 def _place_for(rng: random.Random, hero: HeroKind, free: bool) -> Place:

@@ -90,7 +90,9 @@ def ask(rng: random.Random, brief: Brief) -> str:
             )))  # fmt: skip
     text = pick(rng, _OPENERS).format(kind=_kind(rng, brief), hero=hero + inline)
     if rng.random() < 0.1:
-        after.append(pick(rng, ("Thank you!", "Please.", "It should end well.", "Make it a good one.")))
+        after.append(
+            pick(rng, ("Thank you!", "Please.", "It should end well.", "Make it a good one."))
+        )
     return _rough(rng, " ".join([text, *after]))
 
 
@@ -132,7 +134,9 @@ def hero_phrase(rng: random.Random, brief: Brief, with_trait: bool) -> str:
 
 
 def _pair_clause(rng: random.Random, brief: Brief) -> str:
-    return pick(rng, (" who do everything together", " who are best friends", " and their adventure"))
+    return pick(
+        rng, (" who do everything together", " who are best friends", " and their adventure")
+    )
 
 
 def _clause(rng: random.Random, brief: Brief) -> str:
@@ -177,7 +181,7 @@ def _predicates(brief: Brief) -> tuple[str, ...]:
         event = brief.event_clause()
         return (event,)
     very = ("is very " if kind not in ("odd",) else "is ") + text
-    return _STATES.get((family, kind), ()) + (f"is {text}", very, f"is always {text}")
+    return (*_STATES.get((family, kind), ()), f"is {text}", very, f"is always {text}")
 
 
 _STATES = {
