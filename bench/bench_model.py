@@ -52,8 +52,9 @@ def costs(engine: Engine) -> Costs:
     return Costs(engine.program, engine.cache.pool.page_bytes / PAGE_TOKENS)
 
 
-def notes(engine: Engine, n_tokens: int, work: Work, benchmark: Any) -> dict[str, float]:
+def notes(engine: Engine, n_tokens: int, work: Work, benchmark: Any) -> dict[str, Any]:
     return {
+        "model": engine.model.file.path.stem,
         "tokens_per_second": n_tokens / benchmark.stats.stats.median,
         "ops": len(engine.program.ops),
         "barriers": sum(engine.program.waits),

@@ -56,7 +56,7 @@ def measured(
     samples += [probe.sample() for _ in range(SAMPLES)]
 
     def measure(
-        run: Callable[[], object] | None, work: Work, in_caches: bool = False, **notes: float
+        run: Callable[[], object] | None, work: Work, in_caches: bool = False, **notes: Any
     ) -> None:
         """in_caches: its bytes do not come from memory, and there is no limit to compare with."""
         if run:

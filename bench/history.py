@@ -37,6 +37,11 @@ def saved_runs(storage: Path) -> list[dict[str, Any]]:
     return [run for run in runs if run["machine_info"]["cpu"].get("brand_raw") == machine]
 
 
+def name_of(benchmark: dict[str, Any]) -> str:
+    """Two runs of bench_model.py may be of different models."""
+    return f"{benchmark['name']} {benchmark['extra_info'].get('model', '')}".strip()
+
+
 def value_of(benchmark: dict[str, Any], name: str) -> float | None:
     """A note, or the median of seconds; None where there is no such note."""
     if name == "median":
@@ -54,7 +59,7 @@ def history(runs: list[dict[str, Any]], words: list[str], value: str) -> Table:
         label = str(commit.get("id") or "")[:7] + ("*" if commit.get("dirty") else "")
         table.add_column(f"{run['datetime'][:10]}\n{label}", justify="right", no_wrap=True)
     table.add_column("change", justify="right")
-    columns = [{b["name"]: value_of(b, value) for b in run["benchmarks"]} for run in runs]
+    columns = [{name_of(b): value_of(b, value) for b in run["benchmarks"]} for run in runs]
     for name in sorted(name for name, found in columns[-1].items() if found):
         if words and not any(word in name for word in words):
             continue

@@ -67,6 +67,7 @@ def test_results(engine: Engine) -> None:
             assert rate.limit and rate.fraction == rate.median / rate.limit
             assert rate.bound in ("memory", "arithmetic")
     assert result.limits and result.limits.read > 0
+    assert result.steadiness and 0 < result.steadiness <= 1
     assert result.kv_bytes == 2 * 2 * 32 * 2  # K and V, 2 layers, kv_dim 32, 2 bytes
 
 
@@ -101,7 +102,7 @@ def test_devices_without_limits(path: Path) -> None:
         session = Session(engine, [Case(4)], decoded=1)
         session.round()
         result = session.result()
-    assert result.limits is None
+    assert result.limits is None and result.steadiness is None
     assert result.cases[0].decode.limit is result.cases[0].decode.fraction is None
 
 

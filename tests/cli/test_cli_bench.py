@@ -13,6 +13,7 @@ import pytest
 
 from smelt import limits
 from smelt.benchmark import Session
+from tiny_model import write_tiny_llama
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("--prompts", "8,40", "--batches", "1,3", "--generate", "2", "--rounds", "2")
@@ -50,7 +51,23 @@ def test_tables(smelt: Run, model: Path) -> None:
 def test_a_device_whose_limits_are_not_known(smelt: Run, model: Path) -> None:
     arguments = ("--prompts", "4", "--batches", "1", "--generate", "1", "--rounds", "1")
     code, out, _ = smelt("bench", model, "--device", "reference", *arguments)
-    assert code == 0 and "this machine" not in out and "%" not in out
+    assert code == 0 and "this machine" not in out and "%" not in out and "limit" not in out
+
+
+def test_usual_prompts_fit_the_model(smelt: Run, tmp_path: Path) -> None:
+    once = ("--batches", "1", "--rounds", "1", "--json")
+    for n_ctx, expected in ((100, [84]), (200, [128]), (528, [128, 512])):
+        path = write_tiny_llama(tmp_path / f"{n_ctx}.gguf", n_ctx=n_ctx, n_layers=1)
+        code, out, err = smelt("bench", path, *once)
+        assert (code, err) == (0, "")
+        assert [case["prompt"] for case in json.loads(out)["cases"]] == expected
+
+
+def test_other_work_is_noticed(smelt: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([limits.Limits(1e9, 1e9, 1e9)] * 5 + [limits.Limits(4e9, 1e9, 1e9)])
+    monkeypatch.setattr(limits.Probe, "sample", lambda self: next(rates))
+    code, out, _ = smelt("bench", model, *SHORT, "--device", "cpu")
+    assert code == 0 and "other work" in out and "25% of the best" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("name", ["speed.png", "speed.svg"])
@@ -98,7 +115,7 @@ def test_what_there_is_when_it_is_stopped(
     interrupt_after(5, monkeypatch)
     code, out, err = smelt("bench", model, *SHORT)
     assert (code, err) == (130, "")
-    assert out.rstrip().splitlines()[-1].strip().startswith("1 round in ")
+    assert "\n  1 round in " in out
 
 
 def test_stopped_before_there_is_anything(

@@ -44,7 +44,7 @@ def _bars(
             continue
         axes.hlines(rate.limit, x - 0.4, x + 0.4, colors=INK, linewidth=1.5)
         axes.annotate(
-            f"{rate.bound}:\n{rate.fraction:.0%} of it",
+            f"{rate.fraction:.0%} of\n{rate.bound}",
             (x, rate.limit),
             (0, 3),
             textcoords="offset points",

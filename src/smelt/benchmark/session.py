@@ -72,7 +72,8 @@ class Benchmark:
 
     ops, barriers: of one step. weight_bytes: read by every step; kv_bytes: of one token in the KV
     cache; operations: of one decoded token, without attention. limits: the best samples of this
-    machine, None for other devices than the CPU.
+    machine, None for other devices than the CPU; steadiness: the middle samples over the best ones,
+    of the limit where that is least: 1 on a machine without other work.
     """
 
     model: str
@@ -85,6 +86,7 @@ class Benchmark:
     kv_bytes: int
     operations: int
     limits: Limits | None
+    steadiness: float | None
     cases: list[CaseResult]
 
 
@@ -209,8 +211,17 @@ class Session:
             kv_bytes=int(kv_bytes),
             operations=int(one.integer + one.floating),
             limits=limits,
+            steadiness=_steadiness(self._limits, limits) if limits else None,
             cases=cases,
         )
+
+
+def _steadiness(samples: list[Limits], limits: Limits) -> float:
+    return min(
+        statistics.median(s.read for s in samples) / limits.read,
+        statistics.median(s.fma for s in samples) / limits.fma,
+        statistics.median(s.dot for s in samples) / limits.dot,
+    )
 
 
 def _rate(tokens: int, seconds: list[float], work: Work, limits: Limits | None) -> Rate:

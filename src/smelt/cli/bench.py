@@ -33,6 +33,8 @@ examples:
   smelt bench model.gguf --plot speed.svg
 """
 PICTURES = (".png", ".svg")
+PROMPTS = (128, 512)
+STEADY = 0.85  # of the best sample of a limit: what the middle one reaches on an idle machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts",
         type=_integers,
-        default=[128, 512],
         metavar="N,...",
-        help="lengths of prompts in tokens (default: 128,512)",
+        help="lengths of prompts in tokens (default: 128,512, as far as the model goes)",
     )
     parser.add_argument(
         "--batches",
@@ -87,11 +88,12 @@ def run(args: argparse.Namespace) -> int:
         from smelt.report.figures import require_matplotlib
 
         require_matplotlib()
-    with open_engine(args, max(args.prompts) + args.generate) as engine:
+    prompts = args.prompts or _usual_prompts(args.model, args.generate)
+    with open_engine(args, max(prompts) + args.generate) as engine:
         from smelt.benchmark import Case, Session
 
-        cases = [Case(prompt) for prompt in args.prompts]
-        cases += [Case(min(args.prompts), batch) for batch in args.batches]
+        cases = [Case(prompt) for prompt in prompts]
+        cases += [Case(min(prompts), batch) for batch in args.batches]
         session = Session(engine, cases, args.generate)
         complete = _go_round(session, args.rounds, args.seconds)
         result = session.result()
@@ -104,6 +106,14 @@ def run(args: argparse.Namespace) -> int:
 
         plot(result, args.plot)
     return 0 if complete else 130
+
+
+def _usual_prompts(path: str, generated: int) -> list[int]:
+    """Those of PROMPTS that fit the model's context, or what does."""
+    from smelt.model import Model
+
+    room = Model(path).config.n_ctx - generated
+    return [n for n in PROMPTS if n <= room] or [max(room, 1)]
 
 
 def _go_round(session: Session, rounds: int | None, seconds: int) -> bool:
@@ -135,42 +145,43 @@ def as_dict(result: Benchmark) -> dict[str, Any]:
 
 def show(result: Benchmark) -> None:
     """The table of a result."""
-    print_heading(f"{result.model} on {result.device}")
+    print_heading(f"{Path(result.model).name} on {result.device}")
     facts = [
         ("a step", f"{result.ops} ops, {result.barriers} barriers"),
-        (
-            "a token",
-            f"{size_text(result.weight_bytes)} of weights, {result.operations / 1e9:.3g} G "
-            f"operations, {size_text(result.kv_bytes)} of KV cache for each before it",
-        ),
+        ("", f"reads {size_text(result.weight_bytes)} of weights"),
+        ("a token", f"{result.operations / 1e9:.3g} G operations"),
+        ("", f"{size_text(result.kv_bytes)} of KV cache"),
     ]
     if result.limits:
         limits = result.limits
-        facts.append(
-            (
-                "this machine",
-                f"reads {limits.read / 1e9:.1f} GB/s, computes {limits.dot / 1e9:.0f} G int16 and "
-                f"{limits.fma / 1e9:.0f} G float32 operations/s",
-            )
-        )
+        facts += [
+            ("this machine", f"reads {limits.read / 1e9:.1f} GB/s"),
+            ("", f"{limits.dot / 1e9:.0f} G int16 operations/s (for quantised weights)"),
+            ("", f"{limits.fma / 1e9:.0f} G float32 operations/s"),
+        ]
     print_table(facts, ("", ""))
-    for title, kind in (("prefill", "prefill"), ("decode", "decode")):
+    for kind in ("prefill", "decode"):
         print()
-        print_heading(f"{title}, tokens/s")
+        print_heading(f"{kind}, tokens/s")
         rows = [_row(case.prompt, case.batch, getattr(case, kind)) for case in result.cases]
         headers = (">prompt", ">batch", ">median", "quartiles", ">limit", "", ">reached")
-        print_table(rows, headers)
+        print_table(rows, headers[: len(rows[0])])
     print()
     rounds = "1 round" if result.n_rounds == 1 else f"{result.n_rounds} rounds"
     print_text(f"{rounds} in {result.seconds:.0f} s")
+    if result.steadiness is not None and result.steadiness < STEADY:
+        print_text(
+            "This machine had other work: half of the samples of its limits reached no more than "
+            f"{result.steadiness:.0%} of the best one. On an idle one the model is faster."
+        )
 
 
 def _row(prompt: int, batch: int, rate: Rate) -> tuple[str, ...]:
-    limit = ("", "", "")
-    if rate.limit is not None and rate.fraction is not None:
-        limit = (_number(rate.limit), f"by {rate.bound}", f"{rate.fraction:.0%}")
     spread = f"{_number(rate.low)} to {_number(rate.high)}"
-    return (f"{prompt}", f"{batch}", _number(rate.median), spread, *limit)
+    row = (f"{prompt}", f"{batch}", _number(rate.median), spread)
+    if rate.limit is None or rate.fraction is None:
+        return row
+    return (*row, _number(rate.limit), f"by {rate.bound}", f"{rate.fraction:.0%}")
 
 
 def _number(rate: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smelt.cli.console import print_heading, print_table, print_text, progress_bar
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def show(result: Comparison, base: str, model: str) -> None:
     """The tables of a comparison."""
-    print_heading(f"{model} beside {base}")
+    print_heading(f"{Path(model).name} beside {Path(base).name}")
     print_table(
         [
             ("perplexity", *_number(result.perplexity, 4)),
