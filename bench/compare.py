@@ -1,10 +1,12 @@
 """smelt beside llama.cpp on the same files, interleaved in one run, and the machine's limits.
 
-    pip install xllamacpp matplotlib
-    python bench/compare.py FILE.gguf ... --json docs/speed.json --plot docs/speed.png
+    pip install xllamacpp '.[plot]'
+    python bench/compare.py FILE.gguf ... --json docs/speed.json --plot docs/speed.svg
+    python bench/compare.py --read docs/speed.json --roofline docs/roofline.svg
 
-Both engines are loaded once a file; then rounds of (smelt, llama.cpp) alternate, so that whatever
-else the machine does hits both. Numbers are medians over the rounds.
+Both engines are loaded once a file; then rounds of (smelt, llama.cpp, limits) alternate, so that
+whatever else the machine does hits all of them. Numbers are medians over the rounds; the limits,
+which other work can only lower, are the best samples.
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from limits import fma_peak, read_bandwidth
+from smelt.backends.cpu import Device
+from smelt.benchmark import Costs, Work
+from smelt.limits import Limits, Probe, best
 from smelt.plan import plan
 
-PREFILL, DECODE = 512, 64
+KINDS = ("decode", "prefill")
+PROMPT = 8  # tokens before those that are decoded: see engines.py
 
 
 class Child:
@@ -61,132 +65,175 @@ class Child:
 
 
 @dataclass
-class Result:
-    """Medians of one file: tokens a second by engine, and what the machine could do."""
+class Speed:
+    """Of one file and one kind of work, n_tokens of them: what was reached, and what could be.
+
+    rates: of each engine, tokens a second in every round. limit: what the machine could do, by
+    memory or arithmetic as `bound` says. bytes, operations: of a token.
+    """
 
     model: str
-    gigabytes: float  # of weights that a decoded token reads
-    gigaflops: float  # of a prefilled token
-    bandwidth: float
-    peak: float
-    decode: dict[str, float] = field(default_factory=dict)
-    prefill: dict[str, float] = field(default_factory=dict)
+    kind: str
+    n_tokens: int
+    rates: dict[str, list[float]]
+    limit: float
+    bound: str
+    bytes: float
+    operations: float
+
+    def median(self, engine: str) -> float:
+        return statistics.median(self.rates[engine])
+
+    def share(self, engine: str) -> float:
+        return self.median(engine) / self.limit
 
     @property
-    def decode_limit(self) -> float:
-        return self.bandwidth / self.gigabytes
+    def ratio(self) -> float | None:
+        """smelt over the other engine."""
+        others = [name for name in self.rates if name != "smelt"]
+        return self.median("smelt") / self.median(others[0]) if others else None
+
+
+@dataclass
+class Comparison:
+    """All that one run has found."""
+
+    threads: int
+    rounds: int
+    limits: Limits
+    speeds: list[Speed]
 
     @property
-    def prefill_limit(self) -> float:
-        return self.peak / self.gigaflops
+    def engines(self) -> list[str]:
+        return list(self.speeds[0].rates)
+
+    def of(self, kind: str) -> list[Speed]:
+        return [speed for speed in self.speeds if speed.kind == kind]
 
 
-def measure(path: Path, threads: int, rounds: int, names: list[str], console: Console) -> Result:
-    """Interleaved rounds over one file."""
+def works(path: Path, n_decode: int, n_prefill: int) -> dict[str, Work]:
+    """What a token of each kind costs at least."""
     described = plan(path)
-    numbers = described.as_dict()
-    matrices = [w for w in described.program.weights if len(w.shape) == 2]
-    n_weights = sum(w.n_in * w.n_out for w in matrices if w.name != "token_embd.weight")
-    children = {name: Child(name, path, threads) for name in names}
-    decode: dict[str, list[float]] = {name: [] for name in names}
-    prefill: dict[str, list[float]] = {name: [] for name in names}
-    bandwidth, peak = [], []
-    for number in track(range(rounds + 1), path.stem, console=console, transient=True):
-        for name, child in children.items():
-            rates = child.measure("decode", DECODE), child.measure("prefill", PREFILL)
-            if number:  # the first round warms up
-                decode[name].append(rates[0])
-                prefill[name].append(rates[1])
-        bandwidth.append(read_bandwidth(threads))
-        peak.append(fma_peak(threads))
-    for child in children.values():
-        child.close()
-    return Result(
-        model=path.stem,
-        gigabytes=numbers["weight_bytes"] / 1e9,
-        gigaflops=2 * n_weights / 1e9,
-        bandwidth=statistics.median(bandwidth),
-        peak=statistics.median(peak),
-        decode={name: statistics.median(rates) for name, rates in decode.items()},
-        prefill={name: statistics.median(rates) for name, rates in prefill.items()},
-    )
+    costs = Costs(described.program, described.as_dict()["kv_bytes_per_token_f16"])
+    return {
+        "decode": costs.decode(PROMPT + n_decode / 2, 1),
+        "prefill": costs.prefill(n_prefill, 1, n_prefill).times(1 / n_prefill),
+    }
 
 
-def table(results: list[Result], names: list[str], threads: int, kind: str) -> Table:
+def measure(
+    path: Path, names: list[str], probe: Probe, samples: list[Limits], options: argparse.Namespace
+) -> dict[str, dict[str, list[float]]]:
+    """Interleaved rounds over one file: {kind: {engine: rates}}."""
+    n_tokens = {"decode": options.decode, "prefill": options.prefill}
+    rates: dict[str, dict[str, list[float]]] = {kind: {n: [] for n in names} for kind in KINDS}
+    children = {name: Child(name, path, options.threads) for name in names}
+    try:
+        for number in track(range(options.rounds + 1), path.stem, transient=True):
+            for name, child in children.items():
+                for kind in KINDS:
+                    rate = child.measure(kind, n_tokens[kind])
+                    if number:  # the first round warms up
+                        rates[kind][name].append(rate)
+            samples.append(probe.sample())
+    finally:
+        for child in children.values():
+            child.close()
+    return rates
+
+
+def compare(options: argparse.Namespace) -> Comparison:
+    names = ["smelt"] if options.alone else ["smelt", "llama.cpp"]
+    probe, samples = Probe(Device(options.threads)), list[Limits]()
+    found = {path: measure(path, names, probe, samples, options) for path in options.models}
+    limits, speeds = best(samples), []
+    for path, rates in found.items():
+        for kind, work in works(path, options.decode, options.prefill).items():
+            seconds, bound = work.seconds(limits)
+            speeds.append(
+                Speed(
+                    model=path.stem,
+                    kind=kind,
+                    n_tokens=getattr(options, kind),
+                    rates=rates[kind],
+                    limit=1 / seconds,
+                    bound=bound,
+                    bytes=work.bytes,
+                    operations=work.integer + work.floating,
+                )
+            )
+    return Comparison(options.threads, options.rounds, limits, speeds)
+
+
+def table(found: Comparison, kind: str) -> Table:
     """What a person reads of "decode" or of "prefill"."""
-    n_tokens, limit = (DECODE, "bandwidth") if kind == "decode" else (PREFILL, "f32 peak")
-    shown = Table(title=f"{kind} of {n_tokens} tokens, {threads} threads: tokens/s")
+    speeds, engines = found.of(kind), found.engines
+    shown = Table(
+        title=f"{kind} of {speeds[0].n_tokens} tokens, {found.threads} threads, tokens/s: medians "
+        f"of {found.rounds} rounds, and shares of the limit",
+        title_justify="left",
+    )
     shown.add_column("model", no_wrap=True)
-    for name in names:
-        shown.add_column(name, justify="right")
+    for engine in engines:
+        shown.add_column(engine, justify="right")
+        shown.add_column("share", justify="right")
     shown.add_column("ratio", justify="right")
-    shown.add_column(f"of {limit}", justify="right")
-    for r in results:
-        rates, most = getattr(r, kind), getattr(r, f"{kind}_limit")
-        other = rates.get("llama.cpp")
-        ratio = f"{rates['smelt'] / other:.2f}" if other else "-"
-        speeds = [f"{rates[name]:.1f}" for name in names]
-        shown.add_row(r.model, *speeds, ratio, f"{rates['smelt'] / most:.0%}")
+    shown.add_column("limit", justify="right")
+    shown.add_column("by")
+    for speed in speeds:
+        cells = []
+        for engine in engines:
+            cells += [f"{speed.median(engine):.1f}", f"{speed.share(engine):.0%}"]
+        ratio = "" if speed.ratio is None else f"{speed.ratio:.2f}"
+        shown.add_row(speed.model, *cells, ratio, f"{speed.limit:.1f}", speed.bound)
     return shown
 
 
-def plot(results: list[Result], names: list[str], path: Path) -> None:
-    """Bars of tokens/s by file, decode and prefill, with the machine's limit as a line."""
-    import matplotlib
+def written(found: Comparison) -> str:
+    return json.dumps(asdict(found), indent=1) + "\n"
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    colours = {"smelt": "#0072B2", "llama.cpp": "#E69F00"}  # Okabe and Ito: for every eye
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), constrained_layout=True)
-    kinds = (("decode", "decode_limit", "read bandwidth"), ("prefill", "prefill_limit", "f32 peak"))
-    for axis, (kind, limit, what) in zip(axes, kinds, strict=True):
-        width = 0.8 / len(names)
-        for n, name in enumerate(names):
-            at = [i + (n - (len(names) - 1) / 2) * width for i in range(len(results))]
-            bars = axis.bar(
-                at,
-                [getattr(r, kind)[name] for r in results],
-                width,
-                label=name,
-                color=colours[name],
-            )
-            axis.bar_label(bars, fmt="%.0f", fontsize=8)
-        for i, r in enumerate(results):
-            label = f"limit: {what}" if i == 0 else None
-            axis.hlines(getattr(r, limit), i - 0.45, i + 0.45, colors="black", label=label)
-        axis.set_xticks(range(len(results)), [r.model.split("-", 1)[-1] for r in results])
-        axis.set_ylabel("tokens/s")
-        axis.set_title(f"{kind} of {DECODE if kind == 'decode' else PREFILL} tokens")
-        axis.legend(
-            fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.07), frameon=False
-        )
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=140)
+def read(text: str) -> Comparison:
+    fields = json.loads(text)
+    limits, speeds = Limits(**fields["limits"]), [Speed(**speed) for speed in fields["speeds"]]
+    return Comparison(fields["threads"], fields["rounds"], limits, speeds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("models", type=Path, nargs="+")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", type=Path, nargs="*")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--decode", type=int, default=64, help="tokens (default: 64)")
+    parser.add_argument("--prefill", type=int, default=512, help="tokens (default: 512)")
     parser.add_argument("--alone", action="store_true", help="smelt only")
+    parser.add_argument("--read", type=Path, metavar="JSON", help="an earlier run, not a new one")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
-    arguments = parser.parse_args()
-    console = Console()
-    names = ["smelt"] if arguments.alone else ["smelt", "llama.cpp"]
-    results = [
-        measure(path, arguments.threads, arguments.rounds, names, console)
-        for path in arguments.models
-    ]
-    for kind in ("decode", "prefill"):
-        console.print(table(results, names, arguments.threads, kind))
-    if arguments.json:
-        rows: list[dict[str, Any]] = [asdict(r) for r in results]
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    if arguments.plot:
-        plot(results, names, arguments.plot)
+    parser.add_argument("--plot", type=Path, help="bars of tokens/s: a .png or .svg file")
+    parser.add_argument("--roofline", type=Path, help="operations/s by operations a byte")
+    options = parser.parse_args()
+    if bool(options.models) == bool(options.read):
+        parser.error("expected models to be measured, or --read JSON")
+    found = read(options.read.read_text("utf-8")) if options.read else compare(options)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for kind in KINDS:
+        console.print(table(found, kind))
+    limits = found.limits
+    console.print(
+        f"this machine reads {limits.read / 1e9:.1f} GB/s and computes {limits.dot / 1e9:.0f} G "
+        f"int16 and {limits.fma / 1e9:.0f} G float32 operations/s"
+    )
+    if options.json:
+        options.json.write_text(written(found), "utf-8")
+    if options.plot or options.roofline:
+        from compare_plots import plot_bars, plot_roofline
+
+        if options.plot:
+            plot_bars(found, options.plot)
+        if options.roofline:
+            plot_roofline(found, options.roofline)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from smelt import Engine, quantize
+from smelt import Comparison, Engine, compare, quantize
 from smelt.formats import FORMATS, decode_native
 from smelt.gguf_file import GGUFFile
 
@@ -25,7 +25,6 @@ HEADER = (
     "| llama.cpp | perplexity: smelt | llama.cpp | recorded |\n"
     "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
-CHUNK, N_CHUNKS = 512, 12  # tokens for the divergence
 
 
 def main() -> None:
@@ -36,25 +35,28 @@ def main() -> None:
     source = args.shared / "models" / f"{MODEL}-F16.gguf"
     text = (args.shared / "text" / "held.txt").read_text("utf-8")
     oracle = json.loads((args.shared / "oracle" / "perplexity.json").read_text("utf-8"))["models"]
-    exact = log_probabilities(source, text)
     print(HEADER)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Engine(source, device="cpu") as exact:
         for mixture in MIXTURES:
             ours = Path(folder) / f"{mixture}.gguf"
             theirs = args.shared / "models" / f"{MODEL}-{mixture}.gguf"
             seconds = quantize(source, ours, mixture, threads=args.threads).seconds
             errors = [100 * weight_error(source, path) for path in (ours, theirs)]
-            divergences = [1e3 * divergence(exact, path, text) for path in (ours, theirs)]
-            values = [perplexity(path, text) for path in (ours, theirs)]
+            found = [compared(exact, path, text) for path in (ours, theirs)]
             cells = [
                 f"{ours.stat().st_size / 2**20:.2f}",
                 f"{seconds:.2f}",
                 *(f"{error:.3f}" for error in errors),
-                *(f"{value:.2f}" for value in divergences),
-                *(f"{value:.4f}" for value in values),
+                *(f"{1e3 * each.divergence.mean.value:.2f}" for each in found),
+                *(f"{each.perplexity.value:.4f}" for each in found),
                 f"{oracle[f'{MODEL}-{mixture}']['ppl']:.4f}",
             ]
             print(f"| {mixture} | {' | '.join(cells)} |", flush=True)
+
+
+def compared(exact: Engine, path: Path, text: str) -> Comparison:
+    with Engine(path, device="cpu") as engine:
+        return compare(exact, engine, text)
 
 
 def weight_error(source: Path, path: Path) -> float:
@@ -69,28 +71,6 @@ def weight_error(source: Path, path: Path) -> float:
                 difference += np.square(y - x, dtype=np.float64).sum()
                 norm += np.square(x, dtype=np.float64).sum()
     return float(np.sqrt(difference / norm))
-
-
-def log_probabilities(path: Path, text: str) -> np.ndarray:
-    """float64 [n_tokens, n_vocab] of the first chunks of a text."""
-    parts = []
-    with Engine(path, device="cpu") as engine:
-        ids = engine.tokenize(text)[: CHUNK * N_CHUNKS]
-        for start in range(0, len(ids), CHUNK):
-            logits = engine.logits(ids[start : start + CHUNK]).astype(np.float64)
-            logits -= logits.max(axis=1, keepdims=True)
-            parts.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-    return np.concatenate(parts)
-
-
-def divergence(exact: np.ndarray, path: Path, text: str) -> float:
-    """Mean Kullback-Leibler divergence of the next token from the unquantised model's, in nats."""
-    return float((np.exp(exact) * (exact - log_probabilities(path, text))).sum(axis=1).mean())
-
-
-def perplexity(path: Path, text: str) -> float:
-    with Engine(path, device="cpu") as engine:
-        return engine.perplexity(text).value
 
 
 if __name__ == "__main__":

@@ -266,6 +266,9 @@ def test_logits(engine: Engine, fresh: Engine) -> None:
     assert logits.shape == (70, 384) and logits.dtype == np.float32
     assert np.array_equal(logits, fresh.logits(ids))
     assert np.array_equal(logits[:33], engine.logits(ids[:33]))
+    chunks = list(engine.logits_in_chunks(ids))
+    assert np.array_equal(np.concatenate(chunks), logits)
+    assert max(map(len, chunks)) <= engine.chunk_tokens
     assert int(logits[-1].argmax()) == engine.generate(ids, 1).token_ids[0]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import smelt
 
-HEAVY = ["numpy", "sentencepiece", "tokenizers", "rich", "google.protobuf"]
+HEAVY = ["numpy", "sentencepiece", "tokenizers", "rich", "google.protobuf", "jinja2", "matplotlib"]
 OUR_OWN = ["smelt._cpu", "smelt._gguf", "smelt._quant", "smelt.engine", "smelt.cli"]
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -50,6 +50,17 @@ cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type);
 void cpu_kv_destroy(cpu_kv *kv);
 int cpu_kv_grow(cpu_kv *kv, int n_pages); /* 0, or -1 out of memory (nothing changes) */
 int64_t cpu_kv_page_bytes(const cpu_kv *kv);
+/* A layer's keys in a page and, behind them, its values, for tracing: [n_kv_heads, head_dim,
+ * PAGE_TOKENS] and [n_kv_heads, PAGE_TOKENS, head_dim rounded up to 16]. NULL: no such page. */
+const void *cpu_kv_page(const cpu_kv *kv, int page, int layer);
+
+/* What all threads can do at most, each a rate a second (limits.c); 0 in a forked child.
+ * Bytes read of `memory`, each once, prefetching `ahead` bytes of what is being read; operations of
+ * float32 multiply-adds; and of int16 products that are added to int32 sums, as the kernels of
+ * quantised matrices have them. A multiply-add is two operations. */
+double cpu_read_rate(cpu_device *device, const void *memory, size_t bytes, size_t ahead);
+double cpu_fma_rate(cpu_device *device, int64_t rounds);
+double cpu_dot_rate(cpu_device *device, int64_t rounds);
 
 /* Runs every op of the program on one step. `cancel` may be set by another thread at any time;
  * `poll` is called now and then between two ops, on the calling thread. */

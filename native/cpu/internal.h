@@ -100,10 +100,21 @@ typedef struct {
 
 typedef void op_function(work *w, const op_record *op);
 
-/* One instruction set: its ops, and what they keep in registers. */
+/* Loops that do nothing but read, or multiply: the machine's limits (kernels/limits.h). */
+typedef struct {
+    void (*read)(const char *from, size_t bytes, size_t ahead);
+    void (*fma)(int64_t rounds);
+    void (*dot)(int64_t rounds);
+    int fma_operations, dot_operations; /* of one round */
+} limit_loops;
+
+const limit_loops *cpu_device_limits(const cpu_device *device);
+
+/* One instruction set: its ops, what they keep in registers, and what they are measured by. */
 typedef struct {
     op_function *ops[OP_COUNT];
     cpu_tiles tiles;
+    limit_loops limits;
 } kernel_table;
 
 struct cpu_program {

@@ -30,6 +30,13 @@ void cpu_kv_destroy(cpu_kv *kv)
 
 int64_t cpu_kv_page_bytes(const cpu_kv *kv) { return kv->page_bytes; }
 
+const void *cpu_kv_page(const cpu_kv *kv, int page, int layer)
+{
+    return page < 0 || page >= kv->n_pages || layer < 0 || layer >= kv->n_layers
+               ? NULL
+               : kv_k(kv, page, layer);
+}
+
 int cpu_kv_grow(cpu_kv *kv, int n_pages)
 {
     int wanted = (n_pages + SLAB_PAGES - 1) / SLAB_PAGES;

@@ -74,6 +74,8 @@ void cpu_device_destroy(cpu_device *device)
 
 thread_pool *cpu_device_pool(cpu_device *device) { return device->pool; }
 
+const limit_loops *cpu_device_limits(const cpu_device *device) { return &device->kernels->limits; }
+
 /* rope_table computes in double; embed reads rows of the file; every other op wants quantised
  * matrices packed. */
 static int weight_is_sound(const weight_record *w, int op)

@@ -3,6 +3,9 @@
 from smelt import Engine
 engine = Engine("model.gguf")
 print(engine.generate("Once upon a time", max_tokens=64).text)
+
+Engine() without a path is the storyteller that comes with smelt:
+print(Engine().chat("Tell me a story about a fox who is afraid of the dark").text)
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     CancelledError,
+    ChatTemplateError,
     ContextOverflowError,
     DeviceError,
     ModelFormatError,
@@ -23,7 +27,9 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .comparison import Comparison, compare
     from .completion import Completion, Piece
+    from .default_model import default_model_path
     from .engine import Engine
     from .quantisation import quantize
     from .tokenizer import Tokenizer
@@ -32,6 +38,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CancelledError",
+    "ChatTemplateError",
+    "Comparison",
     "Completion",
     "ContextOverflowError",
     "DeviceError",
@@ -44,15 +52,20 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "UnsupportedModelError",
+    "compare",
+    "default_model_path",
     "quantize",
 ]
 
 # Loaded at first use, so that `import smelt` does not pay for NumPy and the kernels.
 _LAZY = {
+    "Comparison": "comparison",
     "Completion": "completion",
     "Engine": "engine",
     "Piece": "completion",
     "Tokenizer": "tokenizer",
+    "compare": "comparison",
+    "default_model_path": "default_model",
     "quantize": "quantisation",
 }
 

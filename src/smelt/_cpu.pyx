@@ -85,6 +85,10 @@ cdef extern from "cpu/cpu.h" nogil:
     void cpu_kv_destroy(cpu_kv *kv)
     int cpu_kv_grow(cpu_kv *kv, int n_pages)
     int64_t cpu_kv_page_bytes(const cpu_kv *kv)
+    const void *cpu_kv_page(const cpu_kv *kv, int page, int layer)
+    double cpu_read_rate(cpu_device *device, const void *memory, size_t bytes, size_t ahead)
+    double cpu_fma_rate(cpu_device *device, int64_t rounds)
+    double cpu_dot_rate(cpu_device *device, int64_t rounds)
     int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step_t *s,
                  const int *cancel, int (*poll)() noexcept)
 
@@ -202,6 +206,30 @@ cdef class Device:
         if status:
             raise ValueError("this format is not packed")
 
+    def read_rate(self, uintptr_t memory, size_t n_bytes, size_t ahead):
+        """Bytes a second at which all threads read memory, each its part and once."""
+        cdef cpu_device *handle = self.handle
+        cdef double rate
+        with nogil:
+            rate = cpu_read_rate(handle, <const void *>memory, n_bytes, ahead)
+        return rate
+
+    def fma_rate(self, int64_t rounds):
+        """float32 operations a second of all threads, in registers."""
+        cdef cpu_device *handle = self.handle
+        cdef double rate
+        with nogil:
+            rate = cpu_fma_rate(handle, rounds)
+        return rate
+
+    def dot_rate(self, int64_t rounds):
+        """The same of int16 products and their int32 sums."""
+        cdef cpu_device *handle = self.handle
+        cdef double rate
+        with nogil:
+            rate = cpu_dot_rate(handle, rounds)
+        return rate
+
 
 cdef class Program:
     """A recorded Program, copied, with its arena and scratch memory."""
@@ -262,6 +290,10 @@ cdef class PagePool:
     def grow(self, int n_pages):
         """Makes room for at least n_pages pages; False where there is no memory."""
         return cpu_kv_grow(self.handle, n_pages) == 0
+
+    def page_address(self, int page, int layer):
+        """Where a layer's keys and values of a page lie (see cpu_kv_page), or 0."""
+        return <uintptr_t>cpu_kv_page(self.handle, page, layer)
 
 
 def run_step(Program program, PagePool pool, int n_tokens, uintptr_t token_ids,

@@ -16,12 +16,14 @@ import numpy as np
 from .backends import open_device
 from .backends.base import PAGE_TOKENS
 from .batch import Batch, Stream, make_step
+from .chat import ChatTemplate, Message
 from .completion import Completion, Perplexity, Piece
 from .debug import log_step
+from .default_model import default_model_path
 from .errors import CancelledError, ContextOverflowError, SmeltError
 from .kv_cache import KVCache
 from .model import Model
-from .perplexity import chunk_losses, summarise
+from .perplexity import chunk_losses, summarise, text_chunks
 from .sampling import SamplingParams
 from .tokenizer import Tokenizer
 
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
 
+    from .backends.cpu import Device as CPUDevice
     from .batch import Work
+    from .graph.program import Program
+    from .trace import Run
 
     Prompt: TypeAlias = str | Sequence[int]
 
@@ -56,7 +61,8 @@ if hasattr(os, "register_at_fork"):
 class Engine:
     """A GGUF model on a device.
 
-    path: the model, or the first file of a split one.
+    path: the model, or the first file of a split one; None takes the small storyteller that comes
+        with smelt.
     device: "auto", "cpu", "metal" (an Apple GPU) or "reference" (NumPy in float64: slow, the
         oracle).
     n_ctx: most tokens of one sequence, prompt and completion; None takes what the model was
@@ -71,7 +77,7 @@ class Engine:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         device: str = "auto",
         n_ctx: int | None = None,
         threads: int | None = None,
@@ -79,7 +85,7 @@ class Engine:
         *,
         chunk_tokens: int = CHUNK_TOKENS,
     ):
-        self.model = Model(path)
+        self.model = Model(default_model_path() if path is None else path)
         self.config = self.model.config
         if n_ctx is not None and n_ctx < 1:
             raise ContextOverflowError(f"n_ctx must be at least 1, found {n_ctx}")
@@ -99,6 +105,7 @@ class Engine:
         self.chunk_tokens = min(chunk_tokens, max(self.n_ctx, PAGE_TOKENS))
         program = self.model.program(self.n_ctx, self.chunk_tokens, reuse=not self._debug)
         self._program = self._device.load(program)
+        self.kv_type = kv_type
         self.cache = KVCache(self._device.create_pool(self.config, kv_type), self.n_ctx)
         self.lock = threading.RLock()
         self.cancellations = 0
@@ -112,11 +119,28 @@ class Engine:
             self.check_open()
             return Tokenizer.from_metadata(self.model.file.metadata, str(self.model.file.path))
 
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The model's chat template. ChatTemplateError where it has none or it is damaged."""
+        with self.lock:
+            self.check_open()
+            return ChatTemplate(self.tokenizer, str(self.model.file.path))
+
+    @property
+    def program(self) -> Program:
+        """What the device replays for every step."""
+        return self._program.program
+
+    @property
+    def cpu_device(self) -> CPUDevice | None:
+        """The device, where it is the CPU: its threads and instruction set."""
+        return cast("CPUDevice", self._device) if self._device.name == "cpu" else None
+
     def close(self) -> None:
         """Frees the device's memory. The Engine cannot be used afterwards."""
         with self.lock:
             self.closed = True
-            for name in ("_program", "cache", "_device", "model"):
+            for name in ("_program", "cache", "_device", "model", "chat_template"):
                 self.__dict__.pop(name, None)
 
     def __enter__(self) -> Engine:
@@ -210,6 +234,26 @@ class Engine:
         completions = [generation.completion() for generation in run.generations]
         return completions if _is_batch(prompt) else completions[0]
 
+    def chat(
+        self,
+        conversation: str | Sequence[Message],
+        max_tokens: int | None = None,
+        *,
+        template_variables: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Completion:
+        """The model's answer in a conversation: a text that a user says, or a list of turns such
+        as {"role": "user", "content": "Hello"}.
+
+        The conversation is put into the model's own chat template, which may read the
+        template_variables; the other options are generate()'s. For an answer piece by piece:
+        stream(engine.chat_template.encode(conversation)).
+
+        Raises ChatTemplateError, and what generate() raises.
+        """
+        ids = self.chat_template.encode(conversation, **(template_variables or {}))
+        return self.generate(ids, max_tokens, **options)
+
     def stream(
         self, prompt: Prompt, max_tokens: int | None = 256, **options: Any
     ) -> Iterator[Piece]:
@@ -236,8 +280,66 @@ class Engine:
 
         Evaluated from an empty cache, in float32 on the CPU (float64, rounded, on "reference").
         """
-        chunks = list(self._evaluate(self._checked_ids(ids), 0))
-        return np.concatenate(chunks).astype(np.float32, copy=False)
+        return np.concatenate(list(self.logits_in_chunks(ids))).astype(np.float32, copy=False)
+
+    def logits_in_chunks(self, ids: Sequence[int], first: int = 0) -> Iterator[np.ndarray]:
+        """The same rows, those of the tokens from index `first` on, in parts of at most
+        chunk_tokens, so that a long text fills no memory; those of "reference" in float64."""
+        ids = self._checked_ids(ids)
+        before = self.cancellations
+        with self.lock:
+            self.check_open()
+            sequence = self.cache.begin(ids, reuse=False)
+        try:
+            for at in range(0, len(ids), self.chunk_tokens):
+                chunk = ids[at : at + self.chunk_tokens]
+                rows = range(max(0, first - at), len(chunk))
+                logits = self.step([(sequence, chunk, rows)], before)
+                if len(rows):
+                    yield logits
+        finally:
+            with self.lock:
+                if not self.closed:
+                    self.cache.end(sequence, keep=False)
+
+    def trace(
+        self,
+        prompt: Prompt,
+        *,
+        pattern: str | Sequence[str] = "*",
+        path: str | os.PathLike[str] | None = None,
+        stats: bool = False,
+        fused: bool | None = None,
+        last_logits: bool = False,
+        parse_special: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Run:
+        """What every op makes of a prompt, from an empty cache; see smelt.trace.
+
+        pattern: of the names that are wanted, as in a shell ("blk.0.*"); or several.
+        path: a file to stream to (.npz); without one, all is kept in memory.
+        stats: only statistics, nothing is stored.
+        fused: whether the program is the one that generates, in which an op may stand for several;
+            None takes it for statistics, and else the plain ops, of which all can be seen.
+        last_logits: only of the last token, and not of all.
+        progress: called with (tokens done, tokens in all).
+
+        Raises SmeltError if no name matches, and what generate() does for a prompt it refuses.
+        """
+        from .trace.record import record_run
+
+        (ids,) = self._prompts([prompt], parse_special)
+        return record_run(
+            self,
+            self._device,
+            ids,
+            pattern=pattern,
+            path=path,
+            stats=stats,
+            fused=stats if fused is None else fused,
+            last_logits=last_logits,
+            progress=progress,
+        )
 
     def perplexity(
         self, text: str, n_ctx: int = 512, progress: Callable[[int, int], None] | None = None
@@ -249,25 +351,12 @@ class Engine:
         exceeds the Engine's, SmeltError if the text has fewer than n_ctx tokens.
         """
         self.check_open()
-        if n_ctx < 4:
-            raise SmeltError(f"perplexity needs chunks of at least 4 tokens, found n_ctx {n_ctx}")
-        if not 4 <= n_ctx <= self.n_ctx:
-            raise ContextOverflowError(
-                f"perplexity over chunks of {n_ctx} tokens: this Engine's n_ctx is {self.n_ctx}"
-            )
-        ids = self.tokenize(text)
-        n_chunks = len(ids) // n_ctx
-        if not n_chunks:
-            raise SmeltError(f"the text has {len(ids)} tokens; one chunk of {n_ctx} is needed")
+        chunks, first = text_chunks(self, text, n_ctx)
         losses = []
-        for i in range(n_chunks):
-            chunk = ids[i * n_ctx : (i + 1) * n_ctx]
-            if self.tokenizer.add_bos and self.tokenizer.bos_id is not None:
-                chunk[0] = self.tokenizer.bos_id
-            first = n_ctx // 2
-            losses.append(chunk_losses(self._evaluate(chunk, first), chunk, first))
+        for chunk in chunks:
+            losses.append(chunk_losses(self.logits_in_chunks(chunk, first), chunk, first))
             if progress:
-                progress(i + 1, n_chunks)
+                progress(len(losses), len(chunks))
         return summarise(np.concatenate(losses))
 
     def _prompts(self, prompt: Prompt | Sequence[Prompt], parse_special: bool) -> list[list[int]]:
@@ -295,24 +384,6 @@ class Engine:
             )
         return checked
 
-    def _evaluate(self, ids: list[int], first: int) -> Iterator[np.ndarray]:
-        """Logits of the tokens from index `first` on, chunk by chunk, from an empty cache."""
-        before = self.cancellations
-        with self.lock:
-            self.check_open()
-            sequence = self.cache.begin(ids, reuse=False)
-        try:
-            for at in range(0, len(ids), self.chunk_tokens):
-                chunk = ids[at : at + self.chunk_tokens]
-                rows = range(max(0, first - at), len(chunk))
-                logits = self.step([(sequence, chunk, rows)], before)
-                if len(rows):
-                    yield logits
-        finally:
-            with self.lock:
-                if not self.closed:
-                    self.cache.end(sequence, keep=False)
-
     def step(self, work: Work, before: int, enough: int = 0) -> np.ndarray:
         """Evaluates tokens of several sequences in one step: logits [wanted rows, n_vocab].
 
@@ -322,10 +393,7 @@ class Engine:
         profits from that gives these (see LoadedProgram.run_top).
         """
         with self.lock:
-            self.check_open()
-            self._device.cancel(False)
-            if self.cancellations != before:
-                raise CancelledError("the generation was cancelled")
+            self.prepare_step(before)
             for sequence, tokens, _ in work:
                 self.cache.reserve(sequence, len(tokens))
             step = make_step(work)
@@ -338,6 +406,14 @@ class Engine:
             if self._debug:
                 log_step(self._program, step, logits)
             return logits
+
+    def prepare_step(self, before: int) -> None:
+        """CancelledError if there was a cancellation since there were `before`; SmeltError if the
+        Engine is closed. Under the lock."""
+        self.check_open()
+        self._device.cancel(False)
+        if self.cancellations != before:
+            raise CancelledError("the generation was cancelled")
 
     def check_open(self) -> None:
         """SmeltError if the Engine is closed."""

@@ -2,6 +2,7 @@
 
 __all__ = [
     "CancelledError",
+    "ChatTemplateError",
     "ContextOverflowError",
     "DeviceError",
     "ModelFormatError",
@@ -31,6 +32,10 @@ class UnsupportedModelError(SmeltError):
 
 class TokenizerError(SmeltError):
     """The text or the token ids cannot be converted with this model's vocabulary."""
+
+
+class ChatTemplateError(SmeltError):
+    """The model has no chat template, or its template refuses the conversation or fails."""
 
 
 class ContextOverflowError(SmeltError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from gguf import GGUFWriter
 
 from smelt.cli import main
 from tiny_model import write_tiny_llama
+
+PATIENCE = 60  # seconds, for a machine that is only slow
 
 
 def write_vocabulary(path: Path) -> Path:
@@ -90,6 +93,16 @@ class Terminal:
         """The file descriptor for a process, of this width."""
         fcntl.ioctl(self._inside, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         return self._inside
+
+    def answer(self, prompt: str, text: str) -> str:
+        """Waits until the prompt is shown and types the text: all that was shown until then."""
+        shown = b""
+        while not shown.endswith(prompt.encode()):
+            ready, _, _ = select.select([self._outside], [], [], PATIENCE)
+            assert ready, f"no prompt after {shown!r}"
+            shown += os.read(self._outside, 1)
+        os.write(self._outside, text.encode())
+        return shown.decode()
 
     def read(self) -> str:
         """All that is shown until the process ends."""

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from smelt import Engine
-from smelt.cli import generate
+from smelt.cli import completion, generate
 from smelt.completion import Piece
 
 NO_END = ["--logit-bias", "2=-inf"]  # token 2 ends the text
@@ -151,7 +151,7 @@ class Output:
 def print_pieces(monkeypatch, pieces, first="", *, silent=False):
     output = Output()
     monkeypatch.setattr("sys.stdout", output)
-    interrupted = generate._print_pieces(pieces(output), first, silent=silent)
+    interrupted = completion.print_pieces(pieces(output), first, silent=silent)
     monkeypatch.undo()
     assert output.flushed == output.written
     return output.written, interrupted
@@ -187,7 +187,7 @@ def test_an_error_on_the_way_ends_the_line_too(monkeypatch):
     output = Output()
     monkeypatch.setattr("sys.stdout", output)
     with pytest.raises(ValueError):
-        generate._print_pieces(pieces(output), "", silent=False)
+        completion.print_pieces(pieces(output), "", silent=False)
     monkeypatch.undo()
     assert output.flushed == "Once\n"
 
@@ -198,7 +198,7 @@ def test_ctrl_c_with_json_tells_what_there_is(smelt, model, monkeypatch):
         next(iter(stream))
         return True
 
-    monkeypatch.setattr(generate, "_print_pieces", interrupt)
+    monkeypatch.setattr(generate, "print_pieces", interrupt)
     code, out, _ = smelt("generate", model, "the cat", "-n9", "--json", *NO_END)
     assert code == 130
     report = json.loads(out)

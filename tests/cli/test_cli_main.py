@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy():
     [
         [],
         ["nonsense"],
-        ["generate"],
+        ["tokenize"],
         ["generate", "m.gguf", "a", "-p", "b"],
         ["generate", "m.gguf", "a", "-f", "b"],
         ["generate", "m.gguf", "a", "--max-tokens", "-2"],

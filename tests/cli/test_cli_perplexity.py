@@ -32,6 +32,21 @@ def test_the_numbers_are_the_engine_s(smelt, model, file):
     assert out.startswith(f"perplexity {expected.value:.4f} ± {expected.stderr:.4f}, ")
 
 
+def test_the_first_chunks(smelt, model, file):
+    code, out, _ = smelt("perplexity", model, file, "--n-ctx", "32", "--chunks", "2", "--json")
+    report = json.loads(out)
+    assert (code, report["n_chunks"], report["n_tokens"]) == (0, 2, 30)
+
+
+def test_a_terminal_sees_the_error_shrink(spawn, terminal, model, file):
+    arguments = ["perplexity", model, file, "--n-ctx", "32"]
+    process = spawn(*arguments, stderr=terminal.inside(120))
+    shown = terminal.read()
+    out = process.communicate()[0].decode()
+    assert process.returncode == 0
+    assert " ".join(out.split()[1:4]).rstrip(",") in shown  # the result was the last estimate
+
+
 def test_a_text_that_is_too_short_is_one_line(smelt, model, file):
     file.write_text("the")
     code, out, err = smelt("perplexity", model, file, "--n-ctx", "256")

@@ -63,7 +63,8 @@ def test_the_file_tokenizes_as_the_training_did(folder: Path, tmp_path: Path) ->
 
     export(folder, tmp_path / "model.gguf", half=True)
     document = (Turn("user", "hello\nthe owl, 20!"), Turn("assistant", '"Ünder" the fox'))
-    trained = [t & ~IGNORED for t in encode_document(load_tokenizer(folder / "tokenizer.model"), document)]
+    tokenizer = load_tokenizer(folder / "tokenizer.model")
+    trained = [t & ~IGNORED for t in encode_document(tokenizer, document)]
     text = "".join(f"<|{turn.role}|>{turn.text}<|end|>" for turn in document)
     with Engine(str(tmp_path / "model.gguf"), device="reference") as engine:
         assert list(engine.tokenize(text, parse_special=True)) == trained

@@ -28,7 +28,8 @@ def test_article(word: str, expected: str) -> None:
 
 def test_articles_are_mended_in_a_text() -> None:
     text = 'A owl met an fox, a "old" friend and an unicorn. Plan a? An hour.'
-    assert mend_articles(text) == 'An owl met a fox, an "old" friend and a unicorn. Plan a? An hour.'
+    mended = 'An owl met a fox, an "old" friend and a unicorn. Plan a? An hour.'
+    assert mend_articles(text) == mended
 
 
 @pytest.mark.parametrize(

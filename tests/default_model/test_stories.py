@@ -1,4 +1,4 @@
-"""Stories: the same for a seed, well-formed, about what was asked, and different from each other."""
+"""Stories: the same for a seed, well-formed, about what was asked, and each another one."""
 
 import random
 import re

@@ -79,6 +79,18 @@ def test_live_values_never_share(ops: list[Op], reuse: bool) -> None:
             assert not bytes_of(places[a]) & bytes_of(places[b]), (a, b)
 
 
+@settings(deadline=None, max_examples=100)
+@given(graphs(), st.data())
+def test_a_kept_value_is_whole_at_the_end(ops: list[Op], data: st.DataObject) -> None:
+    values = [value for op in ops for value in op.outputs]
+    keep = data.draw(st.sets(st.sampled_from(values)))
+    places, alive = place(ops, ROWS, keep=keep), lifetimes(ops)
+    for kept in keep & set(places):
+        for other in set(places) - {kept}:
+            if alive[other][1] >= alive[kept][0]:  # not dead before it was made
+                assert not bytes_of(places[kept]) & bytes_of(places[other]), (kept, other)
+
+
 @settings(deadline=None)
 @given(graphs())
 def test_reuse_never_costs_memory(ops: list[Op]) -> None:

@@ -8,5 +8,6 @@ void test_attention(void);
 void test_layer(void);
 void test_replay(void);
 void test_checks(void);
+void test_limits(void);
 
 #endif

@@ -23,6 +23,7 @@ static const struct {
 } tests[] = {
     {"threads", test_threads}, {"matmul", test_matmul}, {"attention", test_attention},
     {"layer", test_layer},     {"replay", test_replay}, {"checks", test_checks},
+    {"limits", test_limits},
 };
 
 /* Runs the tests that the arguments name, or all. */

@@ -1,6 +1,6 @@
-"""Judges a GGUF file: 50 requests with combinations that training never saw, answered by smelt.
+"""Judges the model: 50 requests with combinations that training never saw, answered by smelt.
 
-    python tools/default_model/judge.py model.gguf --out stories.md
+    python tools/default_model/judge.py [model.gguf] --out stories.md
 
 Every story is checked for the hero, what else was asked for, names that nobody introduced, the
 hero's pronoun and an ending. What a program cannot see, the stories in the output are for.
@@ -14,12 +14,16 @@ import re
 import time
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stories.brief import Brief, make_brief
 from stories.lexicon import lexicon
 from stories.request import ask
 
-__all__ = ["problems"]
+if TYPE_CHECKING:
+    from smelt import Completion, Engine
+
+__all__ = ["problems", "story_of"]
 
 FOLDER = Path(__file__).parent / "stories"
 _ACTING = {"he": {"he", "his", "himself"}, "she": {"she", "hers", "herself"}}
@@ -52,7 +56,9 @@ def _other_nouns() -> re.Pattern[str]:
     """Anybody whom a sentence may speak of beside the hero."""
     nouns = {hero.noun.split(" ")[-1] for hero in lexicon().heroes}
     nouns |= {folk.noun.split(" ")[-1] for table in lexicon().folk.values() for folk in table}
-    nouns |= set("mother father grandmother grandfather uncle aunt judge wizard witch miller".split())
+    nouns |= set(
+        "mother father grandmother grandfather uncle aunt judge wizard witch miller".split()
+    )
     return re.compile(r"\b(?:" + "|".join(sorted(nouns)) + r")s?\b")
 
 
@@ -80,7 +86,9 @@ def wrong_pronouns(story: str, noun: str) -> list[str]:
     names = {n for pattern in _INTRODUCED for n in pattern.findall(story)} - {name}
     found: dict[str, list[str]] = {"he": [], "she": []}
     for sentence in re.split(r"(?<=[.?!])\s+", outside):
-        start = next((s for s in (name, f"The {noun}") if sentence.lower().startswith(s.lower())), "")
+        start = next(
+            (s for s in (name, f"The {noun}") if sentence.lower().startswith(s.lower())), ""
+        )
         rest = sentence[len(start) :].replace(f"the {noun}", "").replace(name, "")
         if not start or any(n in rest for n in names) or _other_nouns().search(rest):
             continue
@@ -115,9 +123,19 @@ def problems(story: str, brief: Brief, request: str) -> list[str]:
     return found
 
 
+def story_of(
+    engine: Engine, seed: int, temperature: float = 0.7, top_p: float = 0.95
+) -> tuple[Brief, str, Completion]:
+    """A brief that is kept from training, the request for its story, and the answer."""
+    rng = random.Random(seed)
+    brief = make_brief(rng, held_out=True)
+    request = ask(rng, brief)
+    return brief, request, engine.chat(request, temperature=temperature, top_p=top_p, seed=seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model")
+    parser.add_argument("model", nargs="?", help="default: the one that comes with smelt")
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--temperature", type=float, default=0.7)
@@ -127,22 +145,14 @@ def main() -> None:
     args = parser.parse_args()
     from smelt import Engine
 
-    lines = [f"# {args.count} stories of {Path(args.model).name}, temperature {args.temperature}\n"]
+    name = Path(args.model).name if args.model else "the model of smelt"
+    lines = [f"# {args.count} stories of {name}, temperature {args.temperature}\n"]
     n_good = 0
     started = time.perf_counter()
     with Engine(args.model, device=args.device) as engine:
         for index in range(args.count):
-            rng = random.Random(args.seed * 1000 + index)
-            brief = make_brief(rng, held_out=True)
-            request = ask(rng, brief)
-            completion = engine.generate(
-                f"<|user|>{request}<|end|><|assistant|>",
-                max_tokens=900,
-                temperature=args.temperature,
-                top_p=args.top_p,
-                seed=index,
-                parse_special=True,
-            )
+            seed = args.seed * 1000 + index
+            brief, request, completion = story_of(engine, seed, args.temperature, args.top_p)
             found = problems(completion.text, brief, request)
             if completion.finish_reason != "stop":
                 found.append("it did not end")

@@ -7,7 +7,6 @@ be permuted when it is written. Input and output embeddings are one matrix.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Union
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that PyTorch's own documentation uses
@@ -37,7 +36,7 @@ class ModelConfig:
         return asdict(self)
 
 
-Mask = Union[BlockMask, Tensor, None]
+Mask = BlockMask | Tensor | None
 
 
 def document_mask(starts: Tensor, context: int, dense: bool) -> Mask:

@@ -289,7 +289,9 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true", help="everything, but tiny")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--shards", type=int, help="instead of the recipe's")
-    parser.add_argument("--limit-s", type=float, default=3600.0, help="most seconds until the training ends")
+    parser.add_argument(
+        "--limit-s", type=float, default=3600.0, help="most seconds until the training ends"
+    )
     parser.add_argument("--dense-mask", action="store_true", help="do without FlexAttention")
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     args = parser.parse_args()

@@ -34,6 +34,8 @@
 
 #include "cpu/kernels/elementwise.h"
 
+#include "cpu/kernels/limits.h"
+
 #define V_TABLE_(name) kernels_##name
 #define V_TABLE(name) V_TABLE_(name)
 const kernel_table V_TABLE(V_NAME) = {
@@ -42,4 +44,5 @@ const kernel_table V_TABLE(V_NAME) = {
 #include "ops.def"
     },
     .tiles = {V_TILE_TOKENS, V_TILE_GROUPS * GROUP_ROWS, V_DOT_TOKENS, V_HEADS},
+    .limits = {limit_read, limit_fma, limit_dot, FMA_OPERATIONS, DOT_OPERATIONS},
 };

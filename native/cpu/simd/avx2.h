@@ -12,6 +12,7 @@ typedef struct { __m256i a, b; } vh;
 #define V_TILE_GROUPS 1
 #define V_DOT_TOKENS 2
 #define V_HEADS 2
+#define V_SUMS 6
 
 #define V_EACH_F(a_, b_) ((vf){(a_), (b_)})
 #define V_EACH_I(a_, b_) ((vi){(a_), (b_)})
@@ -114,6 +115,11 @@ V_INLINE void vh_store(int16_t *p, vh x)
     _mm256_storeu_si256((__m256i *)(p + 16), x.b);
 }
 V_INLINE vh vh_set(int16_t x) { return V_EACH_H(_mm256_set1_epi16(x), _mm256_set1_epi16(x)); }
+V_INLINE vh vh_unknown(vh x)
+{
+    __asm__("" : "+x"(x.a), "+x"(x.b));
+    return x;
+}
 V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     return V_EACH_H(_mm256_cvtepu8_epi16(V_M128(p)), _mm256_cvtepu8_epi16(V_M128(p + 16)));

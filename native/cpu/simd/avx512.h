@@ -15,6 +15,7 @@ typedef __m512i vh;
 #define V_TILE_GROUPS 2   /* and groups of 16 rows beside each other */
 #define V_DOT_TOKENS 4   /* and of blocks that it unpacks on the way */
 #define V_HEADS 4        /* query heads whose sums with one page run side by side */
+#define V_SUMS 12        /* sums that keep every unit busy and still lie in registers: see limits.h */
 
 V_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
 V_INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
@@ -62,6 +63,11 @@ V_INLINE int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
 V_INLINE vh vh_load(const int16_t *p) { return _mm512_loadu_si512(p); }
 V_INLINE void vh_store(int16_t *p, vh a) { _mm512_storeu_si512(p, a); }
 V_INLINE vh vh_set(int16_t x) { return _mm512_set1_epi16(x); }
+V_INLINE vh vh_unknown(vh a) /* a, of which the compiler no longer knows what it is */
+{
+    __asm__("" : "+v"(a));
+    return a;
+}
 V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));

@@ -16,6 +16,7 @@ typedef struct { int16x8_t x[4]; } vh;
 #endif
 #define V_TILE_GROUPS 1
 #define V_HEADS 2
+#define V_SUMS 6
 
 #define V_MAP_F(expression) vf r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
 #define V_MAP_I(expression) vi r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
@@ -98,6 +99,11 @@ V_INLINE void vh_store(int16_t *p, vh a)
     for (int i = 0; i < 4; i++) vst1q_s16(p + 8 * i, a.x[i]);
 }
 V_INLINE vh vh_set(int16_t x) { V_MAP_H(vdupq_n_s16(x)); }
+V_INLINE vh vh_unknown(vh a)
+{
+    __asm__("" : "+w"(a.x[0]), "+w"(a.x[1]), "+w"(a.x[2]), "+w"(a.x[3]));
+    return a;
+}
 V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     V_MAP_H(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8 * i))));

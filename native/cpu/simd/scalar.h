@@ -13,6 +13,7 @@ typedef struct { int16_t x[32]; } vh;
 #define V_TILE_GROUPS 1
 #define V_DOT_TOKENS 2
 #define V_HEADS 1
+#define V_SUMS 1
 
 #define V_MAP_F(expression) vf r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
 #define V_MAP_I(expression) vi r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
@@ -77,6 +78,11 @@ V_INLINE int32_t vi_sum(vi a)
 V_INLINE vh vh_load(const int16_t *p) { V_MAP_H(p[i]); }
 V_INLINE void vh_store(int16_t *p, vh a) { memcpy(p, a.x, sizeof a.x); }
 V_INLINE vh vh_set(int16_t x) { V_MAP_H(x); }
+V_INLINE vh vh_unknown(vh a)
+{
+    __asm__("" : "+m"(a));
+    return a;
+}
 V_INLINE vh vh_load_u8(const uint8_t *p) { V_MAP_H(p[i]); }
 V_INLINE vh vh_load_u8_twice(const uint8_t *p) { V_MAP_H(p[i / 2]); }
 V_INLINE vh vh_load_i8_twice(const int8_t *p) { V_MAP_H(p[i / 2]); }

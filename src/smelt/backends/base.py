@@ -38,10 +38,16 @@ class PagePool(Protocol):
     """Memory of the KV cache on a device."""
 
     page_bytes: int
+    readable: bool
+    """Whether read() can be asked for what is in a page."""
 
     def grow(self, n_pages: int) -> None:
         """Makes room for at least n_pages pages. DeviceError if there is no memory; then nothing
         has changed."""
+
+    def read(self, layer: int, page: int) -> tuple[np.ndarray, np.ndarray]:
+        """A layer's keys and values of a page after a step, [PAGE_TOKENS, n_kv_heads, head_dim]
+        each, for tracing."""
 
 
 class LoadedProgram(Protocol):

@@ -107,11 +107,15 @@ class Device:
 class PagePool:
     """Pages in slabs that are added as sequences grow."""
 
+    readable = True
+
     def __init__(self, config: Config, kv_type: str):
         self.native = _cpu.PagePool(
             config.n_layers, config.n_kv_heads, config.head_dim, _cpu.kv_types[kv_type]
         )
         self.page_bytes: int = self.native.page_bytes
+        self._kv_type = kv_type
+        self._shape = (config.n_kv_heads, config.head_dim)
 
     def grow(self, n_pages: int) -> None:
         if not self.native.grow(n_pages):
@@ -120,6 +124,22 @@ class PagePool:
                 f"({n_pages * self.page_bytes / 2**20:.0f} MiB); use a smaller n_ctx or "
                 "kv_type='f16'"
             )
+
+    def read(self, layer: int, page: int) -> tuple[np.ndarray, np.ndarray]:
+        from ctypes import c_char
+
+        import numpy as np
+
+        n_kv_heads, head_dim = self._shape
+        stride = -(-head_dim // 16) * 16
+        element = np.dtype(np.float16 if self._kv_type == "f16" else np.float32)
+        n_keys, n_values = (n_kv_heads * PAGE_TOKENS * n for n in (head_dim, stride))
+        size = (n_keys + n_values) * element.itemsize
+        raw = (c_char * size).from_address(self.native.page_address(page, layer)).raw
+        flat = np.frombuffer(raw, element).astype(np.float32)
+        keys = flat[:n_keys].reshape(n_kv_heads, head_dim, PAGE_TOKENS)
+        values = flat[n_keys:].reshape(n_kv_heads, PAGE_TOKENS, stride)[..., :head_dim]
+        return keys.transpose(2, 0, 1), values.transpose(1, 0, 2)
 
 
 class LoadedProgram:

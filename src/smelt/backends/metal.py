@@ -178,7 +178,9 @@ def _views(weights: list[Weight], most: int) -> Iterable[tuple[list[Weight], int
 
 
 class PagePool:
-    """Pages in slabs that are added as sequences grow."""
+    """Pages in slabs that are added as sequences grow, in memory of the GPU's own."""
+
+    readable = False
 
     def __init__(self, device: Device, config: Config, kv_type: str):
         from .. import _metal
@@ -198,6 +200,9 @@ class PagePool:
                 f"{error}; {n_pages} pages ({n_pages * self.page_bytes / 2**20:.0f} MiB) are "
                 "wanted: use a smaller n_ctx or kv_type='f16'"
             ) from None
+
+    def read(self, layer: int, page: int) -> tuple[np.ndarray, np.ndarray]:
+        raise DeviceError("metal: the pages of the KV cache are the GPU's and cannot be read")
 
 
 class LoadedProgram:

@@ -63,6 +63,8 @@ class PagePool:
     """Keys and values [n_layers, 2, n_pages, PAGE_TOKENS, n_kv_heads, head_dim], in float64
     whatever kv_type says: the reference rounds nothing."""
 
+    readable = True
+
     def __init__(self, config: Config):
         self._shape = (config.n_layers, 2, 0, PAGE_TOKENS, config.n_kv_heads, config.head_dim)
         self.pages = np.zeros(self._shape)
@@ -73,6 +75,10 @@ class PagePool:
         if missing > 0:
             extra = np.zeros((*self._shape[:2], missing, *self._shape[3:]))
             self.pages = np.concatenate([self.pages, extra], axis=2)
+
+    def read(self, layer: int, page: int) -> tuple[Array, Array]:
+        keys, values = self.pages[layer, :, page]
+        return keys.copy(), values.copy()
 
     def history(self, layer: int, part: int, pages: Array, n: int) -> Array:
         """The first n positions of a sequence: [n, n_kv_heads, head_dim]."""

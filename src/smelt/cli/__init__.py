@@ -16,13 +16,39 @@ from io import TextIOWrapper
 from typing import Any
 
 from smelt import __version__
-from smelt.cli import generate, info, perplexity, plan, quantize, tokenize
+from smelt.cli import (
+    bench,
+    compare,
+    diff,
+    generate,
+    info,
+    perplexity,
+    plan,
+    quantize,
+    report,
+    surprise,
+    tokenize,
+    trace,
+)
 from smelt.cli.text import UsageError, printable
 from smelt.errors import SmeltError
 
 __all__ = ["main"]
 
-COMMANDS = (generate, info, tokenize, perplexity, plan, quantize)
+COMMANDS = (
+    generate,
+    info,
+    tokenize,
+    perplexity,
+    compare,
+    plan,
+    quantize,
+    bench,
+    trace,
+    diff,
+    surprise,
+    report,
+)
 EXAMPLES = """\
 examples:
   smelt generate model.gguf "Once upon a time"

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smelt.cli.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["print_heading", "print_table", "print_text", "progress_bar", "spinner"]
+__all__ = [
+    "has_colours",
+    "is_narrow",
+    "print_coloured",
+    "print_facts",
+    "print_heading",
+    "print_table",
+    "print_text",
+    "progress_bar",
+    "spinner",
+]
 
 # Where nobody wraps lines a row stays one line, for grep.
 PLAIN_WIDTH = 4096
+
+
+def is_narrow(columns: int) -> bool:
+    """Whether the output is a terminal of fewer columns."""
+    return sys.stdout.isatty() and shutil.get_terminal_size().columns < columns
 
 
 def print_heading(text: str) -> None:
@@ -58,6 +74,36 @@ def print_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Non
     _print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
+def has_colours() -> bool:
+    """Whether what is printed may have colours: by NO_COLOR and FORCE_COLOR, or in a terminal."""
+    from rich.console import Console
+
+    console = Console()
+    return console.is_terminal and console.color_system is not None and not console.no_color
+
+
+def print_coloured(parts: Iterable[tuple[str, str]]) -> None:
+    """Prints a running text of (text, style) parts; lines that are too long are wrapped."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text.assemble(*parts, overflow="fold"))
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Prints lines of a label and a text beside each other; a terminal wraps the text."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for label, text in facts:
+        grid.add_row(Text(printable(label)), Text(printable(text)))
+    _print(Padding(grid, (0, 0, 0, 2), expand=False))
+
+
 def _print(what: RenderableType) -> None:
     from rich.console import Console
 
@@ -82,16 +128,29 @@ def spinner(message: str) -> Iterator[None]:
         yield
 
 
+class Report(Protocol):
+    """What progress_bar gives."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """So much of the whole is done; the note is what is known so far."""
+
+
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to be called with (done, of how many); shown as spinner() is."""
+def progress_bar(label: str) -> Iterator[Report]:
+    """Gives a function to be called with (done, of how many, note); shown as spinner() is."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, note="": None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
 
-    columns = (printable(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    note_column = TextColumn("{task.description}", markup=False)
+    columns = (printable(label), BarColumn(), MofNCompleteColumn(), Remaining(), note_column)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def report(done: int, total: int, note: str = "") -> None:
+            progress.update(task, completed=done, total=total, description=printable(note))
+
+        yield report

@@ -38,7 +38,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_engine(args: argparse.Namespace, n_ctx: int | None) -> Engine:
     """The Engine for the arguments' model, with a spinner while it loads."""
-    with spinner(f"loading {args.model}"):
+    with spinner(f"loading {args.model or 'the storyteller of smelt'}"):
         from smelt import Engine
 
         engine = Engine(

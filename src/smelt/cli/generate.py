@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import os
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from smelt.cli.chat import (
+    add_chat_arguments,
+    converse,
+    first_messages,
+    is_conversation,
+    most_tokens,
+)
+from smelt.cli.completion import print_pieces, print_stats, report
 from smelt.cli.engine import add_engine_arguments, open_engine
 from smelt.cli.text import UsageError, add_text_arguments, integer_from, read_text
 from smelt.errors import SamplingError
 
-if TYPE_CHECKING:
-    from smelt import Completion, Piece
-
-SUMMARY = "continue a text"
-USAGE = "%(prog)s MODEL [PROMPT | -p PROMPT | -f FILE] [options]"
+SUMMARY = "continue a text, tell a story, or chat"
+USAGE = "%(prog)s [MODEL] [PROMPT | -p PROMPT | -f FILE] [options]"
 DESCRIPTION = """\
-Continues a text and prints what the model writes as it is made. Without
-sampling options the most likely token is always taken, so that the same prompt
-gives the same text.
+Continues a text and prints what the model writes as it is made. Without MODEL,
+the small storyteller that comes with smelt answers. Without sampling options
+the most likely token is always taken, so that the same prompt gives the same
+text.
 """
 EXAMPLES = """\
 examples:
+  smelt generate "Tell me a story about a fox who is afraid of the dark"
+  smelt generate "A story about a dragon in a library" --temperature 0.7
+  smelt generate --chat
   smelt generate model.gguf "Once upon a time" --max-tokens 64
   smelt generate model.gguf -f prompt.txt --temperature 0.8 --top-p 0.95
+  smelt generate model.gguf --chat "What is the capital of Peru?"
   git diff | smelt generate model.gguf --stop $'\\n\\n' --echo
   smelt generate model.gguf "2 + 2 =" --max-tokens 1 --logprobs 5 --json
 """
@@ -49,15 +56,20 @@ SAMPLING: list[tuple[str, type, str]] = [
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a GGUF file; of a split model the first")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a GGUF file; of a split model the first (default: the storyteller of smelt)",
+    )
     add_text_arguments(parser, "PROMPT")
+    add_chat_arguments(parser)
     parser.add_argument(
         "-n",
         "--max-tokens",
         type=integer_from(-1),
-        default=128,
         metavar="N",
-        help="how many tokens to add at most (default: 128; -1: until the model ends)",
+        help="how many tokens to add at most (default: 128, in a chat -1: until the model ends)",
     )
     parser.add_argument(
         "--stop",
@@ -114,25 +126,38 @@ def run(args: argparse.Namespace) -> int:
     if args.logprobs is not None and not args.json:
         raise UsageError("--logprobs needs --json")
     options = _sampling_options(args)
+    settle_model(args)
+    if is_conversation(args):
+        return converse(args, options)
     prompt = read_text(args)
     started = time.perf_counter()
     with open_engine(args, args.n_ctx) as engine:
         load_seconds = time.perf_counter() - started
         stream = engine.start(
-            prompt,
-            None if args.max_tokens < 0 else args.max_tokens,
+            engine.chat_template.encode(first_messages(args, prompt)) if args.chat else prompt,
+            most_tokens(args),
             stop=args.stop or (),
             logprobs=args.logprobs,
             parse_special=args.parse_special,
             **options,
         )
-        interrupted = _print_pieces(stream, prompt if args.echo else "", silent=args.json)
+        interrupted = print_pieces(stream, prompt if args.echo else "", silent=args.json)
         completion = stream.completion()
     if args.json:
-        print(json.dumps(_report(completion, prompt, load_seconds), ensure_ascii=False))
+        print(json.dumps(report(completion, prompt, load_seconds), ensure_ascii=False))
     if args.stats:
-        _print_stats(completion, load_seconds)
+        print_stats(completion, load_seconds)
     return 130 if interrupted else 0
+
+
+def settle_model(args: argparse.Namespace) -> None:
+    """Finds out whether the only positional argument is the model or the prompt, and whether to
+    chat: with the storyteller that comes with smelt, unless told otherwise."""
+    only_one = args.model is not None and (args.text, args.prompt, args.file) == (None,) * 3
+    if only_one and not args.model.endswith(".gguf") and not os.path.isfile(args.model):
+        args.model, args.text = None, args.model
+    if args.chat is None:
+        args.chat = args.model is None
 
 
 def _sampling_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -147,46 +172,3 @@ def _sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     except SamplingError as error:
         raise UsageError(str(error)) from None
     return given
-
-
-def _print_pieces(stream: Iterable[Piece], first: str, *, silent: bool) -> bool:
-    """Prints `first` and the pieces, each at once, and ends the line; whether Ctrl-C came."""
-    text = first
-    try:
-        for piece in chain([first], (piece.text for piece in stream)):
-            if piece and not silent:
-                print(piece, end="", flush=True)
-                text = piece
-    except KeyboardInterrupt:
-        return True
-    finally:
-        if not silent and not text.endswith("\n"):
-            print(flush=True)
-    return False
-
-
-def _report(completion: Completion, prompt: str, load_seconds: float) -> dict[str, Any]:
-    """The completion for --json; one that Ctrl-C ended is "cancelled"."""
-    timings = completion.timings
-    rates = {
-        "load_seconds": load_seconds,
-        "prompt_per_second": timings.prompt_per_second,
-        "generated_per_second": timings.generated_per_second,
-    }
-    report = asdict(completion)
-    report["finish_reason"] = completion.finish_reason or "cancelled"
-    report["timings"] |= rates
-    return {"prompt": prompt, **report}
-
-
-def _print_stats(completion: Completion, load_seconds: float) -> None:
-    timings = completion.timings
-    lines = (
-        f"load        {load_seconds:.2f} s",
-        f"prompt      {timings.prompt_tokens} tokens in {timings.prompt_seconds:.2f} s, "
-        f"{timings.prompt_per_second:.1f} tokens/s",
-        f"generation  {timings.generated_tokens} tokens in {timings.generate_seconds:.2f} s, "
-        f"{timings.generated_per_second:.1f} tokens/s",
-        f"ended by    {completion.finish_reason or 'cancelled'}, seed {completion.seed}",
-    )
-    print(*lines, sep="\n", file=sys.stderr)

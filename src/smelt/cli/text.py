@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smelt.errors import TokenizerError
+from smelt.printable import printable
 
 __all__ = [
     "UsageError",
@@ -86,15 +87,6 @@ def read_file(path: str) -> str:
             f"{name}: expected a text in UTF-8, found byte 0x{data[error.start]:02x} at offset "
             f"{error.start}"
         ) from None
-
-
-def printable(text: str) -> str:
-    """The text in one line, control characters and the like as escapes: safe for a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def size_text(nbytes: int) -> str:

@@ -50,13 +50,14 @@ def run(args: argparse.Namespace) -> int:
     text = read_text(args)
 
     from smelt.tokenizer import Tokenizer
+    from smelt.tokenizer.labels import token_piece
 
     tokenizer = Tokenizer.from_gguf(args.model)
     ids = tokenizer.encode(text, add_bos=args.bos, parse_special=args.parse_special)
     if args.ids:
         print(*ids)
     elif args.json:
-        pieces = [_piece(tokenizer, token) for token in ids]
+        pieces = [token_piece(tokenizer, token) for token in ids]
         print(json.dumps({"ids": ids, "pieces": pieces}, ensure_ascii=False))
     else:
         print_heading(f"{len(ids)} tokens" if len(ids) != 1 else "1 token")
@@ -65,13 +66,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _piece(tokenizer: Tokenizer, token: int) -> str:
-    """What a token adds to the text; a special token's spelling, as it adds nothing."""
-    if tokenizer.is_special(token):
-        return tokenizer.token_text(token)
-    return tokenizer.token_bytes(token).decode("utf-8", "backslashreplace")
-
-
 def _quoted(tokenizer: Tokenizer, token: int) -> str:
-    piece = _piece(tokenizer, token)
+    from smelt.tokenizer.labels import token_piece
+
+    piece = token_piece(tokenizer, token)
     return piece if tokenizer.is_special(token) else f'"{piece}"'

@@ -6,7 +6,7 @@ of fewer rows uses the front of its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from .ops import Op, Value
@@ -32,11 +32,14 @@ class Place:
         return self.offset < other_end and other.offset < end
 
 
-def place(ops: Sequence[Op], rows: dict[str, int], reuse: bool = True) -> dict[Value, Place]:
+def place(
+    ops: Sequence[Op], rows: dict[str, int], reuse: bool = True, keep: Container[Value] = ()
+) -> dict[Value, Place]:
     """A place for every value but the last op's, which is the caller's buffer of logits.
 
     rows: the most rows of each kind, {"tokens": ..., "logits": ...}. Without `reuse` no two values
-    share memory, so that all can be read after a step. Greedy, first fit, in the order of the ops.
+    share memory, so that all can be read after a step; those in `keep` share theirs with no later
+    one. Greedy, first fit, in the order of the ops.
     """
     last_use = {value: at for at, op in enumerate(ops) for value in (*op.outputs, *op.inputs)}
     result = ops[-1].outputs[0]
@@ -51,7 +54,7 @@ def place(ops: Sequence[Op], rows: dict[str, int], reuse: bool = True) -> dict[V
             live = sorted([*live, (spot, value)], key=lambda entry: entry[0].offset)
             places[value] = spot
         if reuse:
-            live = [(spot, value) for spot, value in live if last_use[value] > at]
+            live = [(spot, value) for spot, value in live if last_use[value] > at or value in keep]
     return places
 
 

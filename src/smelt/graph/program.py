@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -42,15 +42,21 @@ class Program:
 
 
 def build(
-    ops: Sequence[Op], max_tokens: int, max_logits: int, fused: bool = True, reuse: bool = True
+    ops: Sequence[Op],
+    max_tokens: int,
+    max_logits: int,
+    fused: bool = True,
+    reuse: bool = True,
+    keep: Container[Value] = (),
 ) -> Program:
     """Makes a Program of recorded ops: fuse, place, order.
 
     The last op's value is the logits. fused=False keeps the plain ops; reuse=False gives every
-    value memory of its own, so that all can be looked at after a step.
+    value memory of its own, so that all can be looked at after a step; `keep` are single values
+    that can.
     """
     rewritten = fuse(ops) if fused else list(ops)
-    places = place(rewritten, {"tokens": max_tokens, "logits": max_logits}, reuse)
+    places = place(rewritten, {"tokens": max_tokens, "logits": max_logits}, reuse, keep)
     return Program(tuple(rewritten), tuple(wait(rewritten, places)), places, max_tokens, max_logits)
 
 

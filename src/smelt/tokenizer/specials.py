@@ -121,7 +121,19 @@ class Splitter:
             for text, token in spelled
             if vocabulary.types[token] == TokenType.USER_DEFINED
         ]
+        self._on_request = [
+            text
+            for text, token in spelled
+            if vocabulary.types[token] != TokenType.USER_DEFINED and len(text) > 1
+        ]
         self._strips = _strips_after(vocabulary, special, model_name)
+
+    def mark(self, text: str, mark: str) -> str:
+        """The text with `mark` inside every spelling that would be taken only on request."""
+        for spelling in self._on_request:
+            if spelling in text:
+                text = text.replace(spelling, spelling[:1] + mark + spelling[1:])
+        return text
 
     def split(self, text: str, parse_special: bool) -> Iterator[str | int]:
         """Pieces of text (never empty) and ids of special tokens, in the order of the text."""

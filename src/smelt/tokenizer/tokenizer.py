@@ -102,7 +102,11 @@ class Tokenizer:
         return cls(metadata, source)
 
     def encode(
-        self, text: str, add_bos: bool | None = None, parse_special: bool = False
+        self,
+        text: str,
+        add_bos: bool | None = None,
+        parse_special: bool = False,
+        mark: str = "",
     ) -> list[int]:
         """The token ids of a text.
 
@@ -110,6 +114,7 @@ class Tokenizer:
         has add_eos, eos_id last. None adds what the model says; False adds neither.
         `parse_special`: whether the spellings of control tokens in the text ("<|im_end|>") become
         these tokens. User-defined tokens are always recognised.
+        `mark`: the character that mark_specials() put into parts of the text; it is left out.
 
         Raises TokenizerError where the text holds surrogates or, in a vocabulary without byte
         tokens, characters that no token stands for; and where `add_bos` is True but the model
@@ -136,11 +141,16 @@ class Tokenizer:
                 after_special = True
             else:
                 prefix = " " if self.add_space_prefix and after_special else ""
-                ids += self._encoder.encode(prefix + piece)
+                ids += self._encoder.encode(prefix + (piece.replace(mark, "") if mark else piece))
                 after_special = False
         if self.add_eos and add_bos is not False and self.eos_id is not None:
             ids.append(self.eos_id)
         return ids
+
+    def mark_specials(self, text: str, mark: str) -> str:
+        """The text with the character `mark` inside every spelling of a control token, so that
+        encode(..., parse_special=True, mark=mark) takes them for the text that they are."""
+        return self._splitter.mark(text, mark)
 
     def decode(self, ids: Iterable[int], skip_special: bool = True, first: bool = True) -> str:
         """The text of token ids; U+FFFD stands for bytes that are not UTF-8.

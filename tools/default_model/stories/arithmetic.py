@@ -9,8 +9,12 @@ from .lexicon import pick
 
 __all__ = ["sum_and_answer"]
 
-_COUNTED = "apple nut button star fish carrot cake hat egg feather pebble pear bean shell key".split()
-_ANIMALS = "fox bear mouse hen goat rabbit cat squirrel duck hedgehog frog owl dog mole crow".split()
+_COUNTED = (
+    "apple nut button star fish carrot cake hat egg feather pebble pear bean shell key".split()
+)
+_ANIMALS = (
+    "fox bear mouse hen goat rabbit cat squirrel duck hedgehog frog owl dog mole crow".split()
+)
 
 
 def sum_and_answer(rng: random.Random) -> tuple[str, str]:
@@ -57,7 +61,9 @@ def _tale(rng: random.Random) -> tuple[str, str]:
     many = f"{a} {thing if a == 1 else plural(thing)}"
     who = f"{article(animal).capitalize()} {animal}"
     happens = (
-        ("finds", "gets", "buys", "is given") if sign == "+" else ("eats", "loses", "gives away", "drops")
+        ("finds", "gets", "buys", "is given")
+        if sign == "+"
+        else ("eats", "loses", "gives away", "drops")
     )
     then = f"{pick(rng, happens)} {b}" + (" more" if sign == "+" else "")
     now = f"{result} {thing if result == 1 else plural(thing)}" if result else f"no {plural(thing)}"

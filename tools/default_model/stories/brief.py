@@ -15,7 +15,9 @@ __all__ = ["Brief", "is_held_out", "make_brief"]
 HELD_OUT_OF = 16
 """One in so many pairs (hero and trait, hero and place, trait and object) is never trained on."""
 
-ADJECTIVES = "little small young old big brave grey red brown clever white black funny gentle".split()
+ADJECTIVES = (
+    "little small young old big brave grey red brown clever white black funny gentle".split()
+)
 THING_ADJECTIVES = (
     "old new red blue golden silver wooden tiny broken green yellow rusty magic beautiful shiny "
     "strange patched white black small big crooked"
@@ -131,7 +133,7 @@ def make_brief(rng: random.Random, held_out: bool = False) -> Brief:
 def _draw(rng: random.Random) -> Brief:
     hero = _hero(rng)
     trait = _trait_for(rng, hero)
-    asked = {"hero"} if rng.random() > 0.04 else set()
+    asked = {"hero"} if rng.random() > 0.06 else set()
     if asked and rng.random() < 0.72:
         asked.add("trait")
     if rng.random() < 0.36:
@@ -149,7 +151,7 @@ def _draw(rng: random.Random) -> Brief:
     length = pick(rng, LENGTHS)
     if length != "mid" and rng.random() < 0.5:
         asked.add("length")
-    if rng.random() < 0.2:
+    if rng.random() < (0.2 if "hero" in asked else 0.5):
         asked.add("name")
     pronoun = hero.pronoun or _pronoun_for(rng, hero)
     other = _other(rng, hero, trait)
@@ -259,12 +261,14 @@ def _trait_for(rng: random.Random, hero: HeroKind) -> Trait:
             trait.text, {hero.hero_class}
         ):
             continue
-        if trait.text == "its own shadow" or not (
-            set(hero.noun.split()) & set(trait.text.replace("'s", "").split())
-            or any(word.rstrip("s") == hero.noun for word in trait.text.split())
-        ):
-            if trait.kind != "pair" or hero.pronoun is None:
-                return trait
+        words = trait.text.split()
+        names_hero = set(hero.noun.split()) & set(trait.text.replace("'s", "").split()) or any(
+            word.rstrip("s") == hero.noun for word in words
+        )
+        if names_hero and trait.text != "its own shadow":
+            continue
+        if trait.kind != "pair" or hero.pronoun is None:
+            return trait
 
 
 def _place_for(rng: random.Random, hero: HeroKind, free: bool) -> Place:

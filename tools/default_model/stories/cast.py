@@ -16,7 +16,19 @@ PRONOUNS = {
     "he": ("he", "him", "his", "himself", "his", "was", "is", "has", "needs", "", "I"),
     "she": ("she", "her", "her", "herself", "hers", "was", "is", "has", "needs", "", "I"),
     "it": ("it", "it", "its", "itself", "its", "was", "is", "has", "needs", "", "I"),
-    "they": ("they", "them", "their", "themselves", "theirs", "were", "are", "have", "need", "s", "we"),
+    "they": (
+        "they",
+        "them",
+        "their",
+        "themselves",
+        "theirs",
+        "were",
+        "are",
+        "have",
+        "need",
+        "s",
+        "we",
+    ),
 }
 FORMS = ("he", "him", "his", "himself", "theirs", "was", "is", "has", "needs", "pl", "i")
 
@@ -87,8 +99,12 @@ def choose_name(rng: random.Random, pronoun: str, taken: frozenset[str] = frozen
 
 
 _ONSETS = "b d f g h j k l m n p r s t v w z br fl gr kl pl sn st tr tw".split()
-_RHYMES = "a e i o u ee oo all am an en il im in ol om on um ur ash ix obb ump inn elm andle".split()
-_ENDS = "o a y i el en is us ka lo mi na ni ra ri bo by do fin kin let lin ling ton ver wick".split()
+_RHYMES = (
+    "a e i o u ee oo all am an en il im in ol om on um ur ash ix obb ump inn elm andle".split()
+)
+_ENDS = (
+    "o a y i el en is us ka lo mi na ni ra ri bo by do fin kin let lin ling ton ver wick".split()
+)
 
 
 # A letter three times, and what would sound rude.

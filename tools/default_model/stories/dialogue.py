@@ -13,7 +13,7 @@ from .arithmetic import sum_and_answer
 from .brief import Brief, is_held_out, make_brief
 from .cast import choose_name
 from .grammar import Alternatives, parse
-from .inflect import capitalise, mend_articles
+from .inflect import article, capitalise, mend_articles
 from .lexicon import lexicon, pick
 from .request import ask
 from .story import Story, past_clause, tell
@@ -94,7 +94,9 @@ def _question(rng: random.Random, brief: Brief, story: Story) -> Pair:
         return say, capitalise(answer)
     if kind < 0.96:
         title = title_of(rng, brief, story)
-        return say_line(rng, "title"), pick(rng, (f"{title}.", f'I would call it "{title}".', title))
+        return say_line(rng, "title"), pick(
+            rng, (f"{title}.", f'I would call it "{title}".', title)
+        )
     return small_talk(rng, "true")
 
 
@@ -146,7 +148,10 @@ def title_of(rng: random.Random, brief: Brief, story: Story) -> str:
     noun = brief.hero.noun
     choices = [f"{story.hero_name} {brief.place.preposition} {brief.place.phrase}"]
     if brief.thing:
-        choices += [f"{story.hero_name} and the {brief.thing.noun}", f"the {noun} and the {brief.thing.noun}"]
+        choices += [
+            f"{story.hero_name} and the {brief.thing.noun}",
+            f"the {noun} and the {brief.thing.noun}",
+        ]
     if brief.trait.family not in ("event", "deed"):
         choices += [f"the {noun} who {past_clause(rng, brief)}"]
     return _title_case(pick(rng, choices))
@@ -162,7 +167,20 @@ def _title_case(text: str) -> str:
 
 def _chat(rng: random.Random) -> Document:
     """Small talk, sometimes as the way to a story."""
-    topics = ("hello", "how", "who", "maker", "can", "thanks", "bye", "sad", "like", "other", "other", "joke")
+    topics = (
+        "hello",
+        "how",
+        "who",
+        "maker",
+        "can",
+        "thanks",
+        "bye",
+        "sad",
+        "like",
+        "other",
+        "other",
+        "joke",
+    )
     first = pick(rng, topics)
     pairs = [small_talk(rng, first)]
     if first == "hello" and rng.random() < 0.5:
@@ -236,8 +254,16 @@ def _small_facts() -> tuple[object, ...]:
 
 def _fact_maker(section: str, left: str, right: str) -> object:
     def sounds(rng: random.Random) -> Pair:
-        say = pick(rng, ("What does the {} say?", "What sound does a {} make?", "How does the {} go?"))
-        return say.format(left), f"The {left} says {right}."
+        animal = f"{article(left)} {left}"
+        say = pick(
+            rng,
+            (
+                f"What does the {left} say?",
+                f"What sound does {animal} make?",
+                f"How does the {left} go?",
+            ),
+        )
+        return say, f"The {left} says {right}."
 
     def opposites(rng: random.Random) -> Pair:
         a, b = (left, right) if rng.random() < 0.5 else (right, left)

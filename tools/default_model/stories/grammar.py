@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple, TypeAlias
 
 from .lexicon import lexicon
 
@@ -58,7 +58,7 @@ class Alternatives(NamedTuple):
     options: tuple[tuple[Node, ...], ...]
 
 
-Node = Union[str, Rule, Reference, Setting, Mark, Alternatives]
+Node: TypeAlias = "str | Rule | Reference | Setting | Mark | Alternatives"
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ _NUMBERS = (
 
 
 def article(phrase: str) -> str:
-    """"a" or "an", by the sound that a noun phrase begins with."""
+    """ "a" or "an", by the sound that a noun phrase begins with."""
     if _VOWEL_SOUND.match(phrase):
         return "an"
     if _CONSONANT_SOUND.match(phrase):

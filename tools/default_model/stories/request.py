@@ -58,8 +58,10 @@ def ask(rng: random.Random, brief: Brief) -> str:
     """A request for the story of a brief; it mentions what `brief.asked` names."""
     asked = brief.asked
     if "hero" not in asked and rng.random() < 0.9:
-        extras = _extras(rng, brief)
-        return _rough(rng, " ".join([pick(rng, _ANYTHING).format(kind=_kind(rng, brief)), *extras]))
+        named = brief.name if "name" in asked else None
+        openers = _OPENERS if named else _ANYTHING
+        opener = pick(rng, openers).format(kind=_kind(rng, brief), hero=named)
+        return _rough(rng, " ".join([opener, *_extras(rng, brief)]))
     form = rng.random()
     if form < 0.05:
         return _rough(rng, _listed(rng, brief))
@@ -88,7 +90,9 @@ def ask(rng: random.Random, brief: Brief) -> str:
             )))  # fmt: skip
     text = pick(rng, _OPENERS).format(kind=_kind(rng, brief), hero=hero + inline)
     if rng.random() < 0.1:
-        after.append(pick(rng, ("Thank you!", "Please.", "It should end well.", "Make it a good one.")))
+        after.append(
+            pick(rng, ("Thank you!", "Please.", "It should end well.", "Make it a good one."))
+        )
     return _rough(rng, " ".join([text, *after]))
 
 
@@ -117,17 +121,22 @@ def hero_phrase(rng: random.Random, brief: Brief, with_trait: bool) -> str:
                 adjectives.insert(0, "very")
         else:
             clause = _clause(rng, brief)
-    words = " ".join([*adjectives, brief.hero.noun])
-    words = f"{article(words)} {words}"
+    noun = " ".join([*adjectives, brief.hero.noun])
+    words = f"{article(noun)} {noun}"
     if "name" in brief.asked and brief.name:
-        words += pick(rng, (f" called {brief.name}", f" named {brief.name}"))
+        words = pick(rng, (
+            f"{words} called {brief.name}", f"{words} named {brief.name}", f"{words} called {brief.name}",
+            f"{words} named {brief.name}", f"{brief.name} the {noun}", f"my {noun} {brief.name}",
+        ))  # fmt: skip
     if kind == "friend" and brief.other and with_trait and rng.random() < 0.5:
         return f"{words} and {article(brief.other)} {brief.other}"
     return words + clause
 
 
 def _pair_clause(rng: random.Random, brief: Brief) -> str:
-    return pick(rng, (" who do everything together", " who are best friends", " and their adventure"))
+    return pick(
+        rng, (" who do everything together", " who are best friends", " and their adventure")
+    )
 
 
 def _clause(rng: random.Random, brief: Brief) -> str:
@@ -172,7 +181,7 @@ def _predicates(brief: Brief) -> tuple[str, ...]:
         event = brief.event_clause()
         return (event,)
     very = ("is very " if kind not in ("odd",) else "is ") + text
-    return _STATES.get((family, kind), ()) + (f"is {text}", very, f"is always {text}")
+    return (*_STATES.get((family, kind), ()), f"is {text}", very, f"is always {text}")
 
 
 _STATES = {

@@ -222,7 +222,9 @@ def _basic_facts(
         ),
     ]
     if hero.named and hero.name:
-        facts.append((f"What was the name of the {hero.noun}?", f"The {hero.noun} was called {name}."))
+        facts.append(
+            (f"What was the name of the {hero.noun}?", f"The {hero.noun} was called {name}.")
+        )
         facts.append((f"What kind of creature was {name}?", f"{name} was {hero.indefinite()}."))
     clause = past_clause(rng, brief)
     if brief.trait.family in ("fear", "wish", "love", "hate", "lack", "cannot"):

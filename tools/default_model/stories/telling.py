@@ -192,10 +192,7 @@ class Telling:
     def _character(self, key: str) -> Character:
         """The character of a letter, chosen when it is first spoken of."""
         if key not in self.cast:
-            if key == "e":
-                role = self.state.get("role", "young")
-            else:
-                role = _ROLES[key]
+            role = self.state.get("role", "young") if key == "e" else _ROLES[key]
             nouns = {character.noun for character in self.cast.values()}
             pronouns = {character.pronoun for character in self.cast.values()}
             many = self.state.get("t") in _SILENT  # others have lines that say "I"

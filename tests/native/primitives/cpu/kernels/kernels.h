@@ -87,6 +87,7 @@ static void run_integers(primitive_round *p)
     EMIT_I("vi_dot_on", vi_dot_on(k, x, y));
     *(int32_t *)emit(p, "vi_sum", 0, sizeof(int32_t)) = vi_sum(i);
     EMIT_H("vh_set", vh_set(p->h[0][1]));
+    EMIT_H("vh_unknown", vh_unknown(a));
     EMIT_H("vh_load_u8", vh_load_u8(p->bytes));
     EMIT_H("vh_load_u8_twice", vh_load_u8_twice(p->bytes));
     EMIT_H("vh_load_i8_twice", vh_load_i8_twice((const int8_t *)p->bytes));

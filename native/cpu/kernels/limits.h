@@ -1,0 +1,75 @@
+/* Loops that show what the machine can do at most: compiled like the kernels, which they bound.
+ *
+ * The sums have names of their own, V_SUMS at most: as an array compilers keep them in memory, and a
+ * sum would then wait for its own store. A unit starts a multiply-add every cycle and ends it four
+ * or five later, and there are two to four units, so that 12 registers or more have to be in flight.
+ * What they begin with is loaded, so that no compiler finds two of them equal and computes one.
+ */
+
+#define EACH_SUM(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+#define KEEP(k) \
+    if (k < V_SUMS) kept[k % V_SUMS] = sum_##k;
+static_assert(V_SUMS <= 12, "names of the sums");
+
+enum { FMA_OPERATIONS = 2 * 16 * V_SUMS, DOT_OPERATIONS = 2 * 32 * V_SUMS };
+
+static void limit_fma(int64_t rounds)
+{
+    float begin[12][16] = {{0}};
+    const vf half = vf_set(0.5f);
+    vf kept[V_SUMS];
+    V_OPAQUE(begin);
+#define BEGIN(k) vf sum_##k = vf_load(begin[k]);
+    EACH_SUM(BEGIN)
+#undef BEGIN
+    for (int64_t r = 0; r < rounds; r++) {
+#define ADD(k) \
+    if (k < V_SUMS) sum_##k = vf_fma(half, half, sum_##k);
+        EACH_SUM(ADD)
+#undef ADD
+    }
+    EACH_SUM(KEEP)
+    V_OPAQUE(kept);
+}
+
+static void limit_dot(int64_t rounds)
+{
+    int8_t begin[12][16] = {{0}};
+    vh pair = vh_set(1);
+    vi kept[V_SUMS];
+    V_OPAQUE(begin);
+#define BEGIN(k) vi sum_##k = vi_load_i8(begin[k]);
+    EACH_SUM(BEGIN)
+#undef BEGIN
+    for (int64_t r = 0; r < rounds; r++) {
+        /* each product anew, where it is an instruction of its own */
+#define ADD(k)                                                                                     \
+    if (k < V_SUMS) {                                                                              \
+        pair = vh_unknown(pair);                                                                   \
+        sum_##k = vi_dot(sum_##k, pair, pair);                                                     \
+    }
+        EACH_SUM(ADD)
+#undef ADD
+    }
+    EACH_SUM(KEEP)
+    V_OPAQUE(kept);
+}
+#undef KEEP
+#undef EACH_SUM
+
+/* The whole units of 256 bytes. */
+static void limit_read(const char *from, size_t bytes, size_t ahead)
+{
+    enum { UNIT = 256, LINE = 64 };
+    vh a = vh_set(0), b = a, c = a, d = a, seen[1];
+    for (size_t at = 0; at + UNIT <= bytes; at += UNIT) {
+        for (size_t line = 0; line < UNIT; line += LINE) V_PREFETCH(from + at + ahead + line);
+        const int16_t *unit = (const int16_t *)(from + at);
+        a = vh_or(a, vh_load(unit));
+        b = vh_or(b, vh_load(unit + 32));
+        c = vh_or(c, vh_load(unit + 64));
+        d = vh_or(d, vh_load(unit + 96));
+    }
+    seen[0] = vh_or(vh_or(a, b), vh_or(c, d));
+    V_OPAQUE(seen);
+}
