@@ -11,7 +11,19 @@
     if (k < V_SUMS) kept[k % V_SUMS] = sum_##k;
 static_assert(V_SUMS <= 12, "names of the sums");
 
-enum { FMA_OPERATIONS = 2 * 16 * V_SUMS, DOT_OPERATIONS = 2 * 32 * V_SUMS };
+/* What the kernels of quantised matrices do to a sum: see matmul_bytes.h for the first. */
+#ifdef V_BYTES
+enum { PRODUCTS = 64 };
+V_INLINE vi limit_products(vi sum, vh x)
+{
+    return vi_dot4(vi_dot4(sum, vb_of(x), vb_of(x)), vb_of(x), vb_of(x));
+}
+#else
+enum { PRODUCTS = 32 };
+V_INLINE vi limit_products(vi sum, vh x) { return vi_dot(sum, x, x); }
+#endif
+
+enum { FMA_OPERATIONS = 2 * 16 * V_SUMS, DOT_OPERATIONS = 2 * PRODUCTS * V_SUMS };
 
 static void limit_fma(int64_t rounds)
 {
@@ -46,7 +58,7 @@ static void limit_dot(int64_t rounds)
 #define ADD(k)                                                                                     \
     if (k < V_SUMS) {                                                                              \
         pair = vh_unknown(pair);                                                                   \
-        sum_##k = vi_dot(sum_##k, pair, pair);                                                     \
+        sum_##k = limit_products(sum_##k, pair);                                                   \
     }
         EACH_SUM(ADD)
 #undef ADD
