@@ -108,7 +108,7 @@ def check(
     compile_command, run = command(VARIANTS[name], folder)
     build(compile_command, folder / "program")
     printed = expect_success([*run, str(folder / "program"), *only])
-    assert name != "arm64" or "scalar neon" in printed
+    assert name != "arm64" or "scalar neon neondot" in printed
 
 
 @pytest.mark.parametrize("name", ["plain", "address", "arm64"])

@@ -68,18 +68,24 @@ static uint32_t told(int where, int part)
 int feature_is_here(const feature *f) { return (told(f->where, f->part) & f->bits) == f->bits; }
 
 #elif defined(__aarch64__)
-extern const kernel_table kernels_neon;
+extern const kernel_table kernels_neon, kernels_neondot;
+
+/* Bits of Linux's auxiliary vector (asm/hwcap.h); Apple's systems are asked by name. */
+enum { HWCAP, HWCAP2 };
+static const feature DOTPROD = {"DotProd", HWCAP, 0, 1u << 20};
+static const feature unused[] = {
+    {"SVE", HWCAP, 0, 1u << 22},
+    {"I8MM", HWCAP2, 0, 1u << 13},
+    {"BF16", HWCAP2, 0, 1u << 14},
+    {"SME", HWCAP2, 0, 1u << 23},
+};
 
 static const instruction_set sets[] = {
     {"scalar", &kernels_scalar, {NULL}},
     {"neon", &kernels_neon, {NULL}}, /* every arm64 processor has it */
-};
-
-/* Bits of Linux's auxiliary vector (asm/hwcap.h); Apple's systems are asked by name. */
-enum { HWCAP, HWCAP2 };
-static const feature unused[] = {
-    {"DotProd", HWCAP, 0, 1u << 20}, {"SVE", HWCAP, 0, 1u << 22},   {"I8MM", HWCAP2, 0, 1u << 13},
-    {"BF16", HWCAP2, 0, 1u << 14},   {"SME", HWCAP2, 0, 1u << 23},
+#if HAVE_NEONDOT
+    {"neondot", &kernels_neondot, {&DOTPROD}},
+#endif
 };
 
 #if defined(__APPLE__)

@@ -19,6 +19,15 @@
 #define HAVE_AVXVNNI 0
 #endif
 
+/* Compilers that know NEON's dot products in a region: clang's arm_neon.h hides them before 16 (Apple's
+ * 15) unless the whole unit is compiled for them. */
+#if defined(__aarch64__) \
+    && (defined(__clang__) ? defined(__ARM_FEATURE_DOTPROD) || __clang_major__ >= 16 : __GNUC__ >= 8)
+#define HAVE_NEONDOT 1
+#else
+#define HAVE_NEONDOT 0
+#endif
+
 #ifndef V_INLINE
 #define V_INLINE static inline __attribute__((always_inline))
 #endif

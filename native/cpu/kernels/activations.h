@@ -23,6 +23,19 @@ V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, 
     for (; i < n; i++) y[i] = x[i] * scale * gain[i];
 }
 
+/* Puts x behind the first i of the block's n integers. */
+V_INLINE void store_activations(int16_t *q, int n, int i, vh x)
+{
+#ifdef V_BYTES /* x = 128 high + low: see matmul_bytes.h */
+    vh high = vh_sra(vh_sub(x, vh_set(-64)), 7);
+    vh_store_quads((int8_t *)q + i, high);
+    vh_store_quads((int8_t *)q + n + i, vh_sub(x, vh_sll(high, 7)));
+#else
+    (void)n;
+    vh_store(q + i, x);
+#endif
+}
+
 /* One block of a row: q = round(x / d), d so that the largest |q| is 2047; and the sums of q over
  * each 16, which a weight's minimum is multiplied with. A NaN or an infinity makes d NaN, so that
  * it reaches the logits instead of vanishing in an integer. */
@@ -47,7 +60,7 @@ V_INLINE void quantise_block(const float *x, int block, int16_t *q, float *d, in
     for (int i = 0; i < block; i += 32) {
         vi a = vi_round(vf_mul(vf_load(x + i), inverse));
         vi b = vi_round(vf_mul(vf_load(x + i + 16), inverse));
-        vh_store(q + i, vh_from_vi(a, b));
+        store_activations(q, block, i, vh_from_vi(a, b));
         sums[i / 16] = (int16_t)vi_sum(a);
         sums[i / 16 + 1] = (int16_t)vi_sum(b);
     }

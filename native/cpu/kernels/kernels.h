@@ -13,6 +13,12 @@
 #define V_UNROLL _Pragma("GCC unroll 256")
 #endif
 
+#if defined(__clang__)
+#define V_KEEP_LOOP _Pragma("clang loop unroll(disable)")
+#else
+#define V_KEEP_LOOP _Pragma("GCC unroll 1")
+#endif
+
 #define V_PREFETCH(p) __builtin_prefetch(p)
 
 #include "cpu/kernels/vector.h"

@@ -116,6 +116,12 @@ V_INLINE vi min_dots(code_traits t, packed_block block, const int16_t *sums)
     return dot;
 }
 
+/* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
+#define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
+
+#ifdef V_BYTES
+#include "cpu/kernels/matmul_bytes.h"
+#else
 /* One block of a group and one token, or two, added to y [n_tokens, 16]. A sub-block is summed in
  * four chains, so that the products do not wait for each other; its scale is multiplied with the sum. */
 V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
@@ -193,8 +199,8 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
 #define DOT(k)                                                                                     \
     if (k < n_tokens) {                                                                            \
         vh pair = vh_broadcast2(x.q + t.block * k + s * SPAN + 2 * i);                             \
-        first_##k = vi_dot(first_##k, w, pair);                                                    \
-        if (n_groups > 1) second_##k = vi_dot(second_##k, v, pair);                                \
+        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
+        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
     }
             EACH_TOKEN(DOT)
 #undef DOT
@@ -219,9 +225,6 @@ typedef struct {
     _Alignas(64) int16_t codes[128][32];
     _Alignas(64) int16_t mins[8][32];
 } block_tile;
-
-/* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
-#define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
 
 V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
@@ -265,8 +268,8 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
 #define DOT(k)                                                                                     \
     if (k < n_tokens) {                                                                            \
         vh pair = vh_broadcast2(x.q + t.block * k + 2 * i);                                        \
-        first_##k = vi_dot(first_##k, w, pair);                                                    \
-        if (n_groups > 1) second_##k = vi_dot(second_##k, v, pair);                                \
+        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
+        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
     }
         EACH_TOKEN(DOT)
 #undef DOT
@@ -282,6 +285,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
                      y + (size_t)g * group_stride + k * GROUP_ROWS);
 #undef EACH_TOKEN
 }
+#endif
 
 /* The activations of one block, from token k on. */
 V_INLINE block_activations block_of(const activations *a, code_traits t, int b, int k)
@@ -306,19 +310,23 @@ V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int
             blocks[g] = block_at(t, groups + (size_t)g * group_bytes(t, n_blocks * t.block), n_blocks, b);
         int k = 0;
 #define TOKENS(n)                                                                                  \
-    for (; (n) <= V_DOT_TOKENS && k + (n) <= a->n_tokens; k += (n))                                \
+    for (; k + (n) <= a->n_tokens; k += (n))                                                       \
         dot_tokens(t, blocks, n_groups, block_of(a, t, b, k), n, y + k * GROUP_ROWS, stride);
+#if V_DOT_TOKENS >= 8
         TOKENS(8)
+#endif
+#if V_DOT_TOKENS >= 4
         TOKENS(4)
+#endif
 #undef TOKENS
         for (int g = 0; g < n_groups; g++) {
             float *sums = y + (size_t)g * stride;
             int j = k;
-            if (j + 2 <= a->n_tokens) {
+#if V_DOT_TOKENS >= 2
+            for (; j + 2 <= a->n_tokens; j += 2)
                 dot_block(t, blocks[g], block_of(a, t, b, j), 2, sums + j * GROUP_ROWS);
-                j += 2;
-            }
-            if (j < a->n_tokens)
+#endif
+            for (; j < a->n_tokens; j++)
                 dot_block(t, blocks[g], block_of(a, t, b, j), 1, sums + j * GROUP_ROWS);
         }
     }

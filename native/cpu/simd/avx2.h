@@ -185,10 +185,23 @@ V_INLINE vh vh_broadcast2(const int16_t *p)
 V_INLINE vi vi_dot(vi acc, vh x, vh y)
 {
 #ifdef V_VNNI
-    return V_EACH_I(_mm256_dpwssd_avx_epi32(acc.a, x.a, y.a),
-                    _mm256_dpwssd_avx_epi32(acc.b, x.b, y.b));
+    __m256i a = acc.a, b = acc.b; /* not the intrinsic, for the reason that avx512.h gives */
+    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(a) : "x"(x.a), "x"(y.a));
+    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(b) : "x"(x.b), "x"(y.b));
+    return V_EACH_I(a, b);
 #else
     return V_EACH_I(_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)),
                     _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b)));
+#endif
+}
+V_INLINE vi vi_dot_on(vi acc, vh x, vh y)
+{
+#ifdef V_VNNI
+    return vi_dot(acc, x, y);
+#else
+    __m256i a = acc.a, b = acc.b;
+    __asm__("vpaddd %1, %0, %0" : "+x"(a) : "x"(_mm256_madd_epi16(x.a, y.a)));
+    __asm__("vpaddd %1, %0, %0" : "+x"(b) : "x"(_mm256_madd_epi16(x.b, y.b)));
+    return V_EACH_I(a, b);
 #endif
 }

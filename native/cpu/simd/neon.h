@@ -1,5 +1,5 @@
-/* The v_ primitives on NEON (arm64): each logical vector is four registers.
- * avx512.h says what each primitive does.
+/* The v_ primitives on NEON (arm64), and with its dot products of bytes where V_BYTES is defined: each
+ * logical vector is four registers. avx512.h says what each primitive does.
  */
 #include <arm_neon.h>
 
@@ -7,9 +7,14 @@ typedef struct { float32x4_t x[4]; } vf;
 typedef struct { int32x4_t x[4]; } vi;
 typedef struct { int16x8_t x[4]; } vh;
 
+#ifdef V_BYTES
+#define V_TILE_TOKENS 3 /* of eight registers each: the sums of a sub-block and the scaled ones */
+#define V_DOT_TOKENS 1
+#else
 #define V_TILE_TOKENS 4
-#define V_TILE_GROUPS 1
 #define V_DOT_TOKENS 4
+#endif
+#define V_TILE_GROUPS 1
 #define V_HEADS 2
 #define V_SUMS 6
 
@@ -156,3 +161,57 @@ V_INLINE vi vi_dot(vi acc, vh a, vh b)
                       vpaddq_s32(vmull_s16(vget_low_s16(a.x[i]), vget_low_s16(b.x[i])),
                                  vmull_high_s16(a.x[i], b.x[i]))));
 }
+V_INLINE vi vi_dot_on(vi acc, vh a, vh b) { return vi_dot(acc, a, b); }
+
+#ifdef V_BYTES
+typedef struct { int8x16_t x[4]; } vb; /* 64 int8, four to a lane of a vi */
+
+#define V_MAP_B(expression) vb r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
+#define V_U8(x) vreinterpretq_u8_s8(x)
+#define V_S8(x) vreinterpretq_s8_u8(x)
+
+V_INLINE vb vb_load(const int8_t *p) { V_MAP_B(vld1q_s8(p + 16 * i)); }
+V_INLINE void vb_store(int8_t *p, vb a)
+{
+    for (int i = 0; i < 4; i++) vst1q_s8(p + 16 * i, a.x[i]);
+}
+V_INLINE vb vb_set(int8_t x) { V_MAP_B(vdupq_n_s8(x)); }
+V_INLINE vb vb_broadcast4(const int8_t *p) /* the four int8 at p, sixteen times */
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    V_MAP_B(vreinterpretq_s8_s32(vdupq_n_s32(four)));
+}
+V_INLINE vb vb_of(vh a) { V_MAP_B(vreinterpretq_s8_s16(a.x[i])); } /* the same bits */
+V_INLINE vb vb_or(vb a, vb b) { V_MAP_B(vorrq_s8(a.x[i], b.x[i])); }
+V_INLINE vb vb_sub(vb a, vb b) { V_MAP_B(vsubq_s8(a.x[i], b.x[i])); }
+V_INLINE vb vb_sll(vb a, int n) { V_MAP_B(vshlq_s8(a.x[i], vdupq_n_s8((int8_t)n))); }
+V_INLINE vb vb_lookup(const uint8_t table[16], vb index)
+{
+    uint8x16_t bytes = vld1q_u8(table);
+    V_MAP_B(V_S8(vqtbl1q_u8(bytes, V_U8(index.x[i]))));
+}
+/* The low, or the high, bytes of both: those of a, each followed by that of b. */
+V_INLINE vb vb_low_bytes(vh a, vh b)
+{
+    V_MAP_B(vtrn1q_s8(vreinterpretq_s8_s16(a.x[i]), vreinterpretq_s8_s16(b.x[i])));
+}
+V_INLINE vb vb_high_bytes(vh a, vh b)
+{
+    V_MAP_B(vtrn2q_s8(vreinterpretq_s8_s16(a.x[i]), vreinterpretq_s8_s16(b.x[i])));
+}
+/* 32 int16 that fit, as bytes, each eight of them in the order 0 4 1 5 2 6 3 7. */
+V_INLINE void vh_store_quads(int8_t *p, vh a)
+{
+    static const uint8_t order[16] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15};
+    for (int i = 0; i < 2; i++) {
+        int8x16_t bytes = vcombine_s8(vmovn_s16(a.x[2 * i]), vmovn_s16(a.x[2 * i + 1]));
+        vst1q_s8(p + 16 * i, vqtbl1q_s8(bytes, vld1q_u8(order)));
+    }
+}
+V_INLINE vi vi_sll(vi a, int n) { V_MAP_I(vshlq_s32(a.x[i], vdupq_n_s32(n))); }
+V_INLINE vi vi_dot4(vi acc, vb a, vb b) /* acc[i] + a[4i] b[4i] + ... + a[4i+3] b[4i+3] */
+{
+    V_MAP_I(vdotq_s32(acc.x[i], a.x[i], b.x[i]));
+}
+#endif
