@@ -35,7 +35,7 @@ static unit_function *const unit_functions[FORMAT_COUNT] = {
 
 V_INLINE int unit_rows(const activations *a)
 {
-    return a->n_tokens < V_TILE_TOKENS ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
+    return a->n_tokens < V_DOT_TOKENS ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
 }
 
 V_INLINE int units(const work *w, int weight, const activations *a)

@@ -47,6 +47,7 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
+        prefetch_span(t, block, s);
         V_UNROLL
         for (int i = 0; i < SPAN / 4; i++)
             vb_store(tile->codes[s * (SPAN / 4) + i], code_quad(t, span, i));

@@ -34,7 +34,7 @@ V_INLINE packed_block block_at(code_traits t, const uint8_t *group, int n_blocks
     return (packed_block){at, at + low, sides + b * side_bytes(t)};
 }
 
-/* How far ahead products of few tokens ask for the planes. A core reads one stream as fast as memory
+/* How far ahead the planes are asked for. A core reads one stream as fast as memory
  * gives only if enough of it is on its way: on a Zen 5, 17 GB/s with 2 KiB, 37 with 32. */
 enum { PREFETCH_BYTES = 32768 };
 
@@ -45,6 +45,14 @@ V_INLINE packed_block span_at(code_traits t, packed_block block, int span)
     const int low = plane_bytes(t, low_plane_width(t)), high = plane_bytes(t, high_plane_width(t));
     return (packed_block){block.low + span * (low * SPAN / t.block),
                           block.high + span * (high * SPAN / t.block), block.side};
+}
+
+/* Asks for what a thread will read PREFETCH_BYTES after this span. */
+V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
+{
+    const int bytes = plane_bytes(t, t.bits) * SPAN / t.block;
+    for (int line = 0; line < bytes; line += UNIT_BYTES)
+        V_PREFETCH(block.low + span * bytes + line + PREFETCH_BYTES);
 }
 
 /* Field i of the units that hold a span: weights 2i and 2i + 1 of 16 rows, lowest bits. */
@@ -108,35 +116,27 @@ V_INLINE vi min_dots(code_traits t, packed_block block, const int16_t *sums)
     return dot;
 }
 
-/* Asks for the planes that follow a span PREFETCH_BYTES later. */
-V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
-{
-    const int bytes = plane_bytes(t, t.bits) * SPAN / t.block;
-    for (int line = 0; line < bytes; line += UNIT_BYTES)
-        V_PREFETCH(block.low + bytes * span + line + PREFETCH_BYTES);
-}
-
 /* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
 #define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
 
 #ifdef V_BYTES
 #include "cpu/kernels/matmul_bytes.h"
 #else
-/* One block of a group times n_tokens <= V_DOT_TOKENS tokens, added to y [n_tokens, 16]. A sub-block
- * is summed in `chains` parts, so that the products of one token do not wait for each other. */
+/* One block of a group and one token, or two, added to y [n_tokens, 16]. A sub-block is summed in
+ * four chains, so that the products do not wait for each other; its scale is multiplied with the sum. */
 V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
                         float *y)
 {
-    enum { MOST_CHAINS = 4 };
-    const int chains = n_tokens == 1 ? 4 : 1, pairs = t.sub_block / 2;
+    enum { CHAINS = 4, MOST_TOKENS = 2 };
+    const int chains = CHAINS / n_tokens, pairs = t.sub_block / 2;
     const int8_t *scales = (const int8_t *)block.side;
-    vi total[V_DOT_TOKENS];
+    vi total[MOST_TOKENS];
     for (int k = 0; k < n_tokens; k++) total[k] = vi_zero();
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
         const int16_t *q = x.q + s * SPAN;
         prefetch_span(t, block, s);
-        vi dot[V_DOT_TOKENS][MOST_CHAINS];
+        vi dot[MOST_TOKENS][CHAINS];
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
             vh w = code_pair(t, span, i);
@@ -161,6 +161,65 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
     }
 }
 
+/* The scales of sub-block i of a block, each for a pair of weights; 1 where there are none. */
+V_INLINE vh scale_pair(code_traits t, packed_block block, int i)
+{
+    return scale_rows(t) ? vh_load_i8_twice((const int8_t *)block.side + GROUP_ROWS * i) : vh_set(1);
+}
+
+/* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code times scale. */
+V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i)
+{
+    vh w = code_pair(t, span, i);
+    const int first = s * (SPAN / t.sub_block); /* of the span; for compilers apart from i */
+    return scale_rows(t) ? vh_mul(w, scale_pair(t, block, first + 2 * i / t.sub_block)) : w;
+}
+
+/* A block of one or two groups and 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales are
+ * multiplied into the codes, which costs one product for all tokens and leaves one sum a token and
+ * group. The sums have names of their own, since compilers do not keep arrays of this size in
+ * registers. */
+V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups,
+                         block_activations x, int n_tokens, float *y, size_t group_stride)
+{
+#define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#define BEGIN(k) vi first_##k = vi_zero(), second_##k = vi_zero();
+    EACH_TOKEN(BEGIN)
+#undef BEGIN
+    for (int s = 0; s < t.block / SPAN; s++) {
+        packed_block spans[2];
+        for (int g = 0; g < n_groups; g++) {
+            spans[g] = span_at(t, blocks[g], s);
+            prefetch_span(t, blocks[g], s);
+        }
+        V_UNROLL
+        for (int i = 0; i < SPAN / 2; i++) {
+            vh w = scaled_pair(t, blocks[0], spans[0], s, i), v = w;
+            if (n_groups > 1) v = scaled_pair(t, blocks[1], spans[1], s, i);
+#define DOT(k)                                                                                     \
+    if (k < n_tokens) {                                                                            \
+        vh pair = vh_broadcast2(x.q + t.block * k + s * SPAN + 2 * i);                             \
+        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
+        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
+    }
+            EACH_TOKEN(DOT)
+#undef DOT
+        }
+    }
+    vi dot[2][8];
+#define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
+    EACH_TOKEN(KEEP)
+#undef KEEP
+#undef EACH_TOKEN
+    for (int g = 0; g < n_groups; g++)
+        for (int k = 0; k < n_tokens; k++) {
+            float *sum = y + (size_t)g * group_stride + k * GROUP_ROWS;
+            const int16_t *sums = x.sums + k * (t.block / 16);
+            vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, blocks[g], sums);
+            vf_store(sum, add_block(t, blocks[g], dot[g][k], mins, x.d[k], vf_load(sum)));
+        }
+}
+
 /* A block as int16 codes with the scales multiplied in: [block / 2][16 rows][2], in L1. */
 typedef struct {
     _Alignas(64) int16_t codes[128][32];
@@ -169,21 +228,12 @@ typedef struct {
 
 V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
-    const int pairs = t.sub_block / 2;
-    const int8_t *scales = (const int8_t *)block.side;
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
-        vh scale = vh_set(1);
+        prefetch_span(t, block, s);
         V_UNROLL
-        for (int i = 0; i < SPAN / 2; i++) {
-            vh w = code_pair(t, span, i);
-            if (scale_rows(t) && i % pairs == 0) {
-                scale = vh_load_i8_twice(scales);
-                scales += GROUP_ROWS;
-            }
-            if (scale_rows(t)) w = vh_mul(w, scale);
-            vh_store(tile->codes[s * (SPAN / 2) + i], w);
-        }
+        for (int i = 0; i < SPAN / 2; i++)
+            vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, block, span, s, i));
     }
     if (t.mins == MINS_SUBTRACTED)
         for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
@@ -249,14 +299,37 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
     };
 }
 
-/* One block of a group and few tokens. */
-V_INLINE void few_tokens(code_traits t, packed_block block, const activations *a, int b, float *y)
+/* All blocks of n_groups groups and few tokens: eight at a time, four, two, one. */
+V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups,
+                         const activations *a, float *y)
 {
-    int k = 0;
-    for (; k + V_DOT_TOKENS <= a->n_tokens; k += V_DOT_TOKENS)
-        dot_block(t, block, block_of(a, t, b, k), V_DOT_TOKENS, y + k * GROUP_ROWS);
-    for (; k < a->n_tokens; k++)
-        dot_block(t, block, block_of(a, t, b, k), 1, y + k * GROUP_ROWS);
+    const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
+    for (int b = 0; b < n_blocks; b++) {
+        packed_block blocks[V_TILE_GROUPS];
+        for (int g = 0; g < n_groups; g++)
+            blocks[g] = block_at(t, groups + (size_t)g * group_bytes(t, n_blocks * t.block), n_blocks, b);
+        int k = 0;
+#define TOKENS(n)                                                                                  \
+    for (; k + (n) <= a->n_tokens; k += (n))                                                       \
+        dot_tokens(t, blocks, n_groups, block_of(a, t, b, k), n, y + k * GROUP_ROWS, stride);
+#if V_DOT_TOKENS >= 8
+        TOKENS(8)
+#endif
+#if V_DOT_TOKENS >= 4
+        TOKENS(4)
+#endif
+#undef TOKENS
+        for (int g = 0; g < n_groups; g++) {
+            float *sums = y + (size_t)g * stride;
+            int j = k;
+#if V_DOT_TOKENS >= 2
+            for (; j + 2 <= a->n_tokens; j += 2)
+                dot_block(t, blocks[g], block_of(a, t, b, j), 2, sums + j * GROUP_ROWS);
+#endif
+            for (; j < a->n_tokens; j++)
+                dot_block(t, blocks[g], block_of(a, t, b, j), 1, sums + j * GROUP_ROWS);
+        }
+    }
 }
 
 /* All blocks of n_groups groups and many tokens. */
@@ -278,6 +351,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
         tile_tokens(t, tiles, blocks, n_groups, block_of(a, t, b, k), n, y + k * GROUP_ROWS, stride);
         TILE(V_TILE_TOKENS)
+        if (V_TILE_TOKENS > 8) TILE(8)
         if (V_TILE_TOKENS > 4) TILE(4)
         TILE(1)
 #undef TILE
@@ -292,11 +366,10 @@ V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const a
     const size_t bytes = group_bytes(t, weight->n_in), stride = (size_t)a->n_tokens * GROUP_ROWS;
     const uint8_t *groups = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
     for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
-    if (a->n_tokens < V_TILE_TOKENS)
-        for (int g = 0; g < n_groups; g++)
-            for (int b = 0; b < n_blocks; b++)
-                few_tokens(t, block_at(t, groups + (size_t)g * bytes, n_blocks, b), a, b,
-                           y + (size_t)g * stride);
+    if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
+        few_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
+    else if (a->n_tokens < V_TILE_TOKENS)
+        few_tokens(t, groups, n_blocks, 1, a, y);
     else if (n_groups == V_TILE_GROUPS)
         many_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
     else

@@ -51,6 +51,7 @@ COMMANDS = (
 )
 EXAMPLES = """\
 examples:
+  smelt generate "Tell me a story about a fox who is afraid of the dark"
   smelt generate model.gguf "Once upon a time"
   smelt info model.gguf
   smelt COMMAND --help
