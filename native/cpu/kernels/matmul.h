@@ -1,7 +1,7 @@
 /* matmul and what is fused with it: norm_matmul, norm_gate_up, matmul_add.
  *
  * A thread takes a unit of 16 output rows at a time, of whichever of the op's weights has rows left;
- * with many tokens V_TILE_GROUPS times as many, so that activations are loaded less often.
+ * with more tokens V_TILE_GROUPS times as many, so that activations are loaded less often.
  */
 
 /* y [groups, n_tokens, GROUP_ROWS] of n_rows rows of a weight, one function a format. */
@@ -33,9 +33,10 @@ static unit_function *const unit_functions[FORMAT_COUNT] = {
 #include "formats.def"
 };
 
+/* Few sums wait for each other: from four tokens on two groups side by side give enough of them. */
 V_INLINE int unit_rows(const activations *a)
 {
-    return a->n_tokens < V_DOT_TOKENS ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
+    return a->n_tokens < 4 ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
 }
 
 V_INLINE int units(const work *w, int weight, const activations *a)
