@@ -97,10 +97,27 @@ static int tokens_are_sound(const program_tables *t, const step *s)
     return 1;
 }
 
-enum step_status step_check(const program_tables *t, int n_pages, const step *s)
+static int cache_fits(const program_tables *t, kv_shape kv)
+{
+    for (int i = 0; i < t->n_ops; i++) {
+        const op_record *op = &t->ops[i];
+        switch (op->op) {
+        case OP_kv_write:
+        case OP_rope_kv_write:
+        case OP_attention:
+        case OP_attention_scores:
+        case OP_attention_mix:
+            if (op->layer < 0 || op->layer >= kv.n_layers) return 0;
+            if (op->n_kv_heads != kv.n_kv_heads || op->head_dim != kv.head_dim) return 0;
+        }
+    }
+    return 1;
+}
+
+enum step_status step_check(const program_tables *t, kv_shape kv, const step *s)
 {
     if (s->n_tokens > t->max_tokens || s->n_logits > t->max_logits) return STEP_TOO_LARGE;
     if (!tokens_are_sound(t, s)) return STEP_BAD_TOKEN;
-    if (!places_are_sound(n_pages, s) || !positions_fit(t, s)) return STEP_BAD_PLACE;
-    return STEP_OK;
+    if (!places_are_sound(kv.n_pages, s) || !positions_fit(t, s)) return STEP_BAD_PLACE;
+    return cache_fits(t, kv) ? STEP_OK : STEP_BAD_CACHE;
 }

@@ -15,6 +15,11 @@ typedef struct {
     int64_t arena_bytes;
 } program_tables;
 
+/* What a pool of KV pages was made for. */
+typedef struct {
+    int n_pages, n_layers, n_kv_heads, head_dim;
+} kv_shape;
+
 enum step_status {
     STEP_OK,
     STEP_CANCELLED,
@@ -22,6 +27,7 @@ enum step_status {
     STEP_BAD_TOKEN,   /* a token id outside the vocabulary */
     STEP_BAD_PLACE,   /* a position, sequence, page or row outside its table */
     STEP_TOO_LARGE,   /* more tokens or logits than the program was planned for */
+    STEP_BAD_CACHE,   /* an op works on another layer or other heads than the KV cache has */
     STEP_FORKED,      /* the threads did not survive a fork */
 };
 
@@ -29,8 +35,8 @@ enum step_status {
  * one that it does not; or -1. */
 int program_check(const program_tables *tables);
 
-/* Whether a step fits a program and a pool of n_pages pages: STEP_OK or one of STEP_BAD_TOKEN,
- * STEP_BAD_PLACE and STEP_TOO_LARGE. */
-enum step_status step_check(const program_tables *tables, int n_pages, const step *step);
+/* Whether a step fits a program, and both a pool of KV pages: STEP_OK or one of STEP_BAD_TOKEN,
+ * STEP_BAD_PLACE, STEP_TOO_LARGE and STEP_BAD_CACHE. */
+enum step_status step_check(const program_tables *tables, kv_shape kv, const step *step);
 
 #endif

@@ -54,7 +54,7 @@ struct metal_buffer {
 struct metal_kv {
     metal_device *device;
     int64_t number; /* from 1: a later pool may lie at the address of one that is gone */
-    int n_kv_heads, head_dim, f16;
+    int n_layers, n_kv_heads, head_dim, f16;
     int n_pages;
     int64_t layer_bytes, page_bytes;
     id<MTLBuffer> table; /* kv_slab [room_for_slabs] */

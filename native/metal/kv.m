@@ -14,6 +14,7 @@ metal_kv *metal_kv_create(metal_device *device, int n_layers, int n_kv_heads, in
     }
     kv->device = device;
     kv->number = ++device->pools;
+    kv->n_layers = n_layers;
     kv->n_kv_heads = n_kv_heads;
     kv->head_dim = head_dim;
     kv->f16 = kv_f16;

@@ -4,8 +4,8 @@ caller keeps alive; shapes and types are checked in backends/metal.py."""
 
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from smelt._program cimport (
-    PAGE_TOKENS, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_FORKED, STEP_TOO_LARGE, op_record,
-    program_tables, step_t, value_record, weight_record,
+    PAGE_TOKENS, STEP_BAD_CACHE, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_FORKED, STEP_TOO_LARGE,
+    op_record, program_tables, step_t, value_record, weight_record,
 )
 
 cdef extern from "metal/metal.h" nogil:
@@ -73,6 +73,7 @@ refusals = {
     STEP_BAD_TOKEN: "a token id lies outside the vocabulary",
     STEP_BAD_PLACE: "a position, sequence, page or logit row lies outside its table",
     STEP_TOO_LARGE: "the step has more tokens or logits than its program was planned for",
+    STEP_BAD_CACHE: "an op works on another layer or other heads than the KV cache has",
     STEP_FORKED: "Metal does not work in a process made by fork: start it by multiprocessing's "
         "'spawn' and make an Engine in it",
 }

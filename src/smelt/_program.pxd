@@ -10,6 +10,7 @@ cdef extern from "checks.h" nogil:
     enum: STEP_BAD_TOKEN
     enum: STEP_BAD_PLACE
     enum: STEP_TOO_LARGE
+    enum: STEP_BAD_CACHE
     enum: STEP_FORKED
     ctypedef struct op_record:
         pass

@@ -100,6 +100,23 @@ def expect_refusal(path: Path, fused: bool, wrong: Step) -> None:
         program.run(pool, wrong)
 
 
+@pytest.mark.parametrize("change", [{"n_layers": 1}, {"n_kv_heads": 1}, {"head_dim": 32}])
+@pytest.mark.parametrize("name", ["cpu", "metal"])
+def test_the_pages_of_another_model_are_refused(
+    name: str, change: dict[str, int], tmp_path: Path
+) -> None:
+    model = Model(write_tiny_llama(tmp_path / "m.gguf", "q8_0"))
+    device = cpu_device(threads=2) if name == "cpu" else metal_device()
+    loaded = device.load(model.program(128, MAX_TOKENS, 4))
+    other = device.create_pool(replace(model.config, **change), "f16")
+    other.grow(4)
+    with pytest.raises(DeviceError, match="another layer or other heads"):
+        loaded.run(other, step())
+    own = device.create_pool(model.config, "f16")
+    own.grow(4)
+    assert np.isfinite(loaded.run(own, step())).all()
+
+
 def test_a_step_without_logits(loaded: tuple[LoadedProgram, PagePool]) -> None:
     program, pool = loaded
     assert program.run(pool, step(logit_rows=int32())).shape == (0, 384)
