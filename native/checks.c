@@ -97,7 +97,7 @@ static int tokens_are_sound(const program_tables *t, const step *s)
     return 1;
 }
 
-static int cache_fits(const program_tables *t, kv_shape kv)
+static int cache_fits(const program_tables *t, cache_shape kv)
 {
     for (int i = 0; i < t->n_ops; i++) {
         const op_record *op = &t->ops[i];
@@ -114,7 +114,7 @@ static int cache_fits(const program_tables *t, kv_shape kv)
     return 1;
 }
 
-enum step_status step_check(const program_tables *t, kv_shape kv, const step *s)
+enum step_status step_check(const program_tables *t, cache_shape kv, const step *s)
 {
     if (s->n_tokens > t->max_tokens || s->n_logits > t->max_logits) return STEP_TOO_LARGE;
     if (!tokens_are_sound(t, s)) return STEP_BAD_TOKEN;

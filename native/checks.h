@@ -18,7 +18,7 @@ typedef struct {
 /* What a pool of KV pages was made for. */
 typedef struct {
     int n_pages, n_layers, n_kv_heads, head_dim;
-} kv_shape;
+} cache_shape;
 
 enum step_status {
     STEP_OK,
@@ -37,6 +37,6 @@ int program_check(const program_tables *tables);
 
 /* Whether a step fits a program, and both a pool of KV pages: STEP_OK or one of STEP_BAD_TOKEN,
  * STEP_BAD_PLACE, STEP_TOO_LARGE and STEP_BAD_CACHE. */
-enum step_status step_check(const program_tables *tables, kv_shape kv, const step *step);
+enum step_status step_check(const program_tables *tables, cache_shape kv, const step *step);
 
 #endif

@@ -218,6 +218,7 @@ print(most > 1)
 """
 INTERRUPTED_STEPS = """
 def interrupt(number, frame):
+    signal.setitimer(signal.ITIMER_REAL, 0)  # once: not again while this one is handled
     raise KeyboardInterrupt
 
 for _ in range(5):

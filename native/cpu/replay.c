@@ -255,7 +255,7 @@ int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *s
              const int *cancel, int (*poll)(void))
 {
     if (pool_forked(device->pool)) return STEP_FORKED;
-    const kv_shape shape = {kv->n_pages, kv->n_layers, kv->n_kv_heads, kv->head_dim};
+    const cache_shape shape = {kv->n_pages, kv->n_layers, kv->n_kv_heads, kv->head_dim};
     enum step_status sound = step_check(&program->tables, shape, step);
     if (sound != STEP_OK) return sound;
     replay r = {.device = device, .program = program, .kv = kv, .step = step, .cancel = cancel,

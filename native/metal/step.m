@@ -145,7 +145,7 @@ int prepare_step(metal_program *p, const metal_kv *kv, const step *s, int k, ste
                  metal_error *error)
 {
     if (is_forked(NULL)) return STEP_FORKED;
-    const kv_shape shape = {kv->n_pages, kv->n_layers, kv->n_kv_heads, kv->head_dim};
+    const cache_shape shape = {kv->n_pages, kv->n_layers, kv->n_kv_heads, kv->head_dim};
     int status = step_check(&p->tables, shape, s);
     if (status == STEP_OK) status = check_results(p, s, k);
     if (status != STEP_OK) return status;

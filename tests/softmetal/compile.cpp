@@ -113,6 +113,8 @@ bool lower(const std::string &text, bool checked, std::string &result, std::stri
     const temporary in(".cpp", text), out(".ll", "");
     std::vector<std::string> arguments = from_input(prelude_directory());
     arguments.insert(arguments.end(), {"-S", "-emit-llvm", "-o", out.path});
+    /* what is kept in the cache may serve another copy of these sources, elsewhere */
+    arguments.push_back("-fdebug-prefix-map=" + prelude_directory() + "=" + PRELUDE_IN_LINES);
     if (checked) {
         arguments.push_back("-fsanitize-ignorelist=" + prelude_directory() + "/ignore.list");
         arguments.insert(arguments.end(), CHECKED.begin(), CHECKED.end());

@@ -157,7 +157,7 @@ std::string place_of_code(u64 code)
     std::istringstream lines(find_lines(info.dli_fname, code - (u64)info.dli_fbase));
     std::string line;
     while (std::getline(lines, line))
-        if (line.find(prelude_directory()) == std::string::npos &&
+        if (line.find(PRELUDE_IN_LINES) == std::string::npos &&
             line.find("??") == std::string::npos)
             return line.substr(line[0] == '/' ? line.rfind('/') + 1 : 0, line.find(" (") - 0);
     return "";

@@ -35,6 +35,8 @@ const std::string &environment();
 /* Where prelude.h lies: beside the source of this program, which was compiled by its absolute path.
  */
 const std::string &prelude_directory();
+/* What stands for it in the line numbers of compiled kernels. */
+constexpr const char *PRELUDE_IN_LINES = "/softmetal-prelude";
 
 } // namespace softmetal
 #endif

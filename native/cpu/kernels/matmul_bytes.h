@@ -60,14 +60,6 @@ V_INLINE vi add_sub_block(code_traits t, const int8_t *scales, vi dot, vi total)
     return vi_add(total, scale_rows(t) ? vi_mul(dot, vi_load_i8(scales)) : dot);
 }
 
-/* Adds a token's sum over a block to y [16]. */
-V_INLINE void end_block(code_traits t, packed_block block, block_activations x, int k, vi total,
-                        float *y)
-{
-    vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, block, x.sums + k * (t.block / 16));
-    vf_store(y, add_block(t, block, total, mins, x.d[k], vf_load(y)));
-}
-
 /* One block of a group times one token, added to y [16], with the codes straight from the planes. */
 V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
                         float *y)

@@ -116,6 +116,14 @@ V_INLINE vi min_dots(code_traits t, packed_block block, const int16_t *sums)
     return dot;
 }
 
+/* Adds token k's sum over a block to y [16]. */
+V_INLINE void end_block(code_traits t, packed_block block, block_activations x, int k, vi total,
+                        float *y)
+{
+    vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, block, x.sums + k * (t.block / 16));
+    vf_store(y, add_block(t, block, total, mins, x.d[k], vf_load(y)));
+}
+
 /* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
 #define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
 
@@ -154,25 +162,17 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
             scales += GROUP_ROWS;
         }
     }
-    for (int k = 0; k < n_tokens; k++) {
-        vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, block, x.sums + k * (t.block / 16));
-        vf_store(y + k * GROUP_ROWS,
-                 add_block(t, block, total[k], mins, x.d[k], vf_load(y + k * GROUP_ROWS)));
-    }
-}
-
-/* The scales of sub-block i of a block, each for a pair of weights; 1 where there are none. */
-V_INLINE vh scale_pair(code_traits t, packed_block block, int i)
-{
-    return scale_rows(t) ? vh_load_i8_twice((const int8_t *)block.side + GROUP_ROWS * i) : vh_set(1);
+    for (int k = 0; k < n_tokens; k++) end_block(t, block, x, k, total[k], y + k * GROUP_ROWS);
 }
 
 /* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code times scale. */
 V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i)
 {
     vh w = code_pair(t, span, i);
-    const int first = s * (SPAN / t.sub_block); /* of the span; for compilers apart from i */
-    return scale_rows(t) ? vh_mul(w, scale_pair(t, block, first + 2 * i / t.sub_block)) : w;
+    if (!scale_rows(t)) return w;
+    const int first = s * (SPAN / t.sub_block); /* of the span: apart, so that compilers see that */
+    const int8_t *scales = (const int8_t *)block.side + GROUP_ROWS * (first + 2 * i / t.sub_block);
+    return vh_mul(w, vh_load_i8_twice(scales)); /* a sub-block has the same ones */
 }
 
 /* A block of one or two groups and 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales are
@@ -212,12 +212,9 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
 #undef KEEP
 #undef EACH_TOKEN
     for (int g = 0; g < n_groups; g++)
-        for (int k = 0; k < n_tokens; k++) {
-            float *sum = y + (size_t)g * group_stride + k * GROUP_ROWS;
-            const int16_t *sums = x.sums + k * (t.block / 16);
-            vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, blocks[g], sums);
-            vf_store(sum, add_block(t, blocks[g], dot[g][k], mins, x.d[k], vf_load(sum)));
-        }
+        for (int k = 0; k < n_tokens; k++)
+            end_block(t, blocks[g], x, k, dot[g][k],
+                      y + (size_t)g * group_stride + k * GROUP_ROWS);
 }
 
 /* A block as int16 codes with the scales multiplied in: [block / 2][16 rows][2], in L1. */
