@@ -60,10 +60,11 @@ def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
         Picture(
             "lens",
             "How the answer takes shape, layer by layer (logit lens)",
-            "Each column is a token that the model has just read, each row a layer, from the input "
-            "at the bottom to the finished answer at the top. A cell names the token that the "
-            "model would say next if it stopped there; the lighter the cell, the more probable it "
-            "holds that token. Bold cells agree with the finished answer. ␣ is a space.",
+            "Each column is a token that the model has just read (of a longer text the last ones), "
+            "each row a layer, from the input at the bottom to the finished answer at the top. A "
+            "cell names the token that the model would say next if it stopped there; the lighter "
+            "the cell, the more probable it holds that token. Cells in bold agree with the "
+            "finished answer. ␣ is a space.",
             _lens_here(lens, tokenizer),
             draw_lens,
         ),
@@ -73,8 +74,9 @@ def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
             "From layer to layer the model carries a vector for every token along, the residual "
             "stream, to which each layer's attention and feed-forward block add. The lines are "
             "the root mean square of these vectors, of the median token; the blue area reaches "
-            "from the token with the smallest stream to that with the largest. A sudden jump, or "
-            "a line that falls to nothing, is what a broken layer looks like.",
+            "from the token with the smallest stream to that with the largest. Growth towards the "
+            "last layer is usual, and a first token far above the rest. A line that falls to "
+            "nothing, or leaps where another file of the same model is flat, shows a broken layer.",
             _rms_here(rms),
             lambda: plot_rms(rms),
         ),
@@ -83,9 +85,11 @@ def pictures(findings: Findings, tokenizer: Tokenizer) -> list[Picture]:
             "Where attention heads look",
             "Each square is one attention head. A row is a token, and the colours in it say how "
             "that token shares its attention among the tokens before it and itself: dark is none, "
-            "yellow is all. Above each square stand the two places where the head looks most. "
-            "A yellow first column is a head at rest; a line beside the diagonal, one that always "
-            "looks at the token before. Tokens that are too many to name are counted from 0.",
+            "yellow is all (small shares are drawn apart more than large ones). Above each square "
+            "stand the two places where the head looks most. Unless heads were chosen (--heads), "
+            "these are ones that look in different places. A head with nothing to find looks at "
+            "the first token, a yellow first column; a line beside the diagonal is a head that "
+            "looks at the token before.",
             "",
             lambda: plot_attention(findings.maps, findings.labels),
         ),

@@ -36,7 +36,7 @@ def plot_rms(rms: LayerRms) -> Figure:
             color=BLUE,
             alpha=0.2,
             linewidth=0,
-            label="its range over the tokens",
+            label="residual stream: all tokens",
         )
         for x, values, colour, marker, label in (
             (between, rms.stream, BLUE, "o", "residual stream"),
