@@ -27,7 +27,7 @@ using clock = std::chrono::steady_clock;
 constexpr size_t SIGNAL_STACK = 65536;
 enum { MAX_WORKERS = 256 };
 
-struct sigaction previous_segv, previous_bus;
+struct sigaction previous_segv, previous_bus, previous_clock;
 
 /* Threads that run kernels, for the clock. */
 std::mutex threads_mutex;
@@ -95,12 +95,18 @@ void on_fault(int number, siginfo_t *info, void *context)
 }
 
 /* Time is up. Only in a kernel's own code: elsewhere a lock may be held, and the clock will ask
- * again. */
-void on_clock(int, siginfo_t *, void *context)
+ * again. The signal may be meant for another copy of this program in the same process: the tests'
+ * own beside that of the Metal device. */
+void on_clock(int number, siginfo_t *info, void *context)
 {
+    if (!running) {
+        if (previous_clock.sa_flags & SA_SIGINFO)
+            previous_clock.sa_sigaction(number, info, context);
+        return;
+    }
     ucontext_t *c = (ucontext_t *)context;
     const u64 at = place_of(c);
-    if (running && at >= running->current->code->start_of_code &&
+    if (at >= running->current->code->start_of_code &&
         at < running->current->code->end_of_code)
         divert(c, running, incident_kind::timed_out, 0);
 }
@@ -167,7 +173,7 @@ void catch_faults()
         sigaction(SIGBUS, &action, &previous_bus);
         action.sa_sigaction = on_clock;
         action.sa_flags |= SA_RESTART;
-        sigaction(SIGURG, &action, nullptr);
+        sigaction(SIGURG, &action, &previous_clock);
         std::thread(watch_the_clock).detach();
     });
 }

@@ -4,9 +4,14 @@ import ctypes
 import faulthandler
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from planted import FAST, assert_at, both_modes, fault, needs_clang, run
+
+from metal_device import need_metal_device
+from smelt import Engine
+from tiny_model import write_tiny_llama
 
 pytestmark = needs_clang
 
@@ -26,6 +31,17 @@ def test_endless_loop(checked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     text = fault(body, checked)
     assert_at(text, 4, 3)
     assert "longer than the time allowed" in text
+
+
+def test_endless_loop_beside_the_metal_device(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its library has handlers of its own, which come after the tests' in this process."""
+    need_metal_device()
+    run("y[t] = 1;", FAST)
+    with Engine(write_tiny_llama(tmp_path / "m.gguf", "q8_0"), device="metal") as engine:
+        engine.generate([1, 5], 1)
+    test_endless_loop(False, monkeypatch)
 
 
 @both_modes
