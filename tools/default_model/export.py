@@ -12,7 +12,7 @@ from sentencepiece import SentencePieceProcessor
 
 from tokenizer import BOS, END, EOS, UNK, load_tokenizer
 
-__all__ = ["CHAT_TEMPLATE", "NAME", "export"]
+__all__ = ["CHAT_TEMPLATE", "NAME", "export", "export_both"]
 
 NAME = "smelt-tales-7M"
 DESCRIPTION = (
@@ -119,7 +119,11 @@ def _token_type(tokenizer: SentencePieceProcessor, token: int) -> TokenType:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, metavar="OUT", help="what train.py was given as --out")
-    folder = parser.parse_args().folder
+    export_both(parser.parse_args().folder)
+
+
+def export_both(folder: Path) -> None:
+    """The GGUF files of a folder that train.py filled, in F16 and in F32."""
     for half in (True, False):
         path = folder / f"{NAME}-{'F16' if half else 'F32'}.gguf"
         export(folder, path, half)

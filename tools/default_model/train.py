@@ -1,4 +1,4 @@
-"""Trains the default model from scratch: vocabulary, corpus, weights, loss curve, perplexity.
+"""Makes the default model from scratch: vocabulary, corpus, weights, loss curve, perplexity, GGUF.
 
     python tools/default_model/train.py --out build/default_model
 
@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from corpus import shard_path
+from export import export_both
 from model import Llama, ModelConfig, document_mask
 from muon import Muon
 from torch import Tensor
@@ -353,6 +354,7 @@ def run(recipe: Recipe, out: Path, work: Path, limit_s: float, processes: int) -
     (out / "training.json").write_text(json.dumps(numbers, indent=1) + "\n")
     print(json.dumps(numbers), flush=True)
     write_curve(curve, out)
+    export_both(out)
 
 
 if __name__ == "__main__":
