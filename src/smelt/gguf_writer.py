@@ -6,10 +6,8 @@ The layout is at the head of native/gguf/reader.h.
 from __future__ import annotations
 
 import math
-import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +18,7 @@ import numpy.typing as npt
 from smelt import _gguf
 from smelt.formats import Format
 from smelt.gguf_metadata import RawValue
+from smelt.new_file import replacing
 
 __all__ = ["NewTensor", "encode_value", "write_gguf"]
 
@@ -106,7 +105,7 @@ def write_gguf(
     The file appears under its name when it is complete; what was there before is replaced. On any
     error it stays, and nothing new is left. Raises OSError with the path, for a full disk too.
     """
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(struct.pack("<4sIQQ", b"GGUF", VERSION, len(tensors), len(metadata)))
         for key, value in metadata.items():
             raw = encode_value(value)
@@ -129,22 +128,3 @@ def write_gguf(
 
 def _pad(file: BinaryIO, alignment: int) -> None:
     file.write(bytes(-file.tell() % alignment))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` that takes its place if all goes well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError) and error.errno is not None:
-            # Under the name that the caller knows: write() gives none, open() that of the partial.
-            raise type(error)(error.errno, error.strerror, str(path)) from error
-        raise

@@ -19,6 +19,7 @@ from smelt.formats import FORMATS, Format, decode_native, encode_native
 from smelt.gguf_file import GGUFFile, Tensor
 from smelt.gguf_writer import NewTensor, write_gguf
 from smelt.mixtures import MIXTURES, Choice, Mixture, choose_formats
+from smelt.new_file import check_place
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -110,14 +111,13 @@ def _mixture(name: str) -> Mixture:
 
 
 def _refuse_target(file: GGUFFile, target: Path, overwrite: bool) -> None:
+    check_place(target)
     if not target.exists():
         return
     if any(os.path.samefile(path, target) for path in file.paths):
         message = "The file to be read cannot be the one to be written"
     elif not overwrite:
         message = "File exists; --force, in Python overwrite=True, replaces it"
-    elif not target.is_file():
-        message = "Expected a file to replace, found something else"
     else:
         return
     raise FileExistsError(errno.EEXIST, message, str(target))

@@ -12,7 +12,7 @@ import pytest
 
 from smelt import Engine
 from smelt.trace import Run
-from smelt.trace.run import Writer
+from smelt.trace.run_file import Writer
 
 Smelt = Callable[..., tuple[int, str, str]]
 TEXT = "the time once"

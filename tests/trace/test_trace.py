@@ -130,7 +130,7 @@ def test_chunks_change_nothing(
             assert [first for first, _ in run.blocks(name)] == [0, *(at for at, _ in progress[:-1])]
         for name, s in whole.statistics.items():
             assert run.statistics[name].rms == pytest.approx(s.rms, rel=1e-5)
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_file_is_read_lazily_and_by_numpy(engine: Engine, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_refusals(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(SmeltError, match="empty"):
         engine.trace([])
     (tmp_path / "other.npz").write_bytes(b"no zip")
-    with pytest.raises(SmeltError, match=r"other\.npz: expected a run file of smelt"):
+    with pytest.raises(SmeltError, match=r"other\.npz: expected a \.npz file"):
         load_run(tmp_path / "other.npz")
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
     with pytest.raises(SmeltError, match="expected a run file of smelt"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import SmeltError
 from ..trace import Run, RunInfo
+from ..trace.arrays import ArrayFile
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -57,6 +58,7 @@ LAYER_TENSORS = {
     "l_out": "out",
 }
 OTHER_TENSORS = {"embd": "embed", "norm": "norm", "result_norm": "norm", "result_output": "logits"}
+TOKENS = "prompt_tokens"
 NORMS = ("attn_norm", "ffn_norm")
 NORMS_OF_HEADS = ("attn_norm", "q_norm", "k_norm", "ffn_norm")  # where heads are normalised, too
 GAINS = {"q_norm": "attn_q_norm", "k_norm": "attn_k_norm", "norm": "output_norm"}  # other names
@@ -91,7 +93,9 @@ class DumpFile:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
-        self.arrays: Mapping[str, np.ndarray] = np.load(self.path, allow_pickle=False)
+        self.arrays = ArrayFile(self.path)
+        if not self.arrays:
+            raise SmeltError(f"{self.path}: expected a dump of tensors, found no array")
 
     @cached_property
     def tensors(self) -> dict[str, dict[str, str]]:
@@ -107,8 +111,18 @@ class DumpFile:
     def prompts(self) -> dict[str, dict[str, Any]]:
         """What the .json file beside it says of the prompts."""
         beside = self.path.with_suffix(".json")
-        facts = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
-        return {key: fact for key, fact in facts.items() if isinstance(fact, dict)}
+        if not beside.is_file():
+            return {}
+        try:
+            facts = json.loads(beside.read_bytes())
+            prompts = {key: fact for key, fact in facts.items() if isinstance(fact, dict)}
+            if not all(type(i) is int for f in prompts.values() for i in f.get(TOKENS, [])):
+                raise TypeError(f"{TOKENS} holds something else than token ids")
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            raise SmeltError(
+                f'{beside}: expected {{PROMPT: {{"prompt": text, "{TOKENS}": [ids]}}}}: {error}'
+            ) from None
+        return prompts
 
     def choose(self, wanted: str | None) -> str:
         """The prompt of that key or text, or the first one; SmeltError if there is no such one."""
@@ -123,7 +137,7 @@ class DumpFile:
 
     def token_ids(self, prompt: str) -> list[int]:
         """Of a prompt, [] where the file beside the dump does not say."""
-        return list(self.prompts.get(prompt, {}).get("prompt_tokens", []))
+        return list(self.prompts.get(prompt, {}).get(TOKENS, []))
 
 
 class DumpRun(Run):
@@ -151,7 +165,7 @@ class DumpRun(Run):
         super().__init__(info, (), {}, {}, dump.path)
         self._dump, self._model, self._n = dump, model, n_tokens
         self._keys = dump.tensors[prompt]
-        nodes = sorted((t for t in self._keys if t.startswith("node_")), key=lambda t: int(t[5:]))
+        nodes = sorted((t for t in self._keys if re.fullmatch(r"node_\d{1,9}", t)), key=lambda t: int(t[5:]))
         self._tensors: dict[str, list[str]] = {}
         self._values: dict[str, str] = {}
         self.unmatched: list[str] = []
@@ -178,7 +192,16 @@ class DumpRun(Run):
 
     def blocks(self, name: str) -> Any:
         """All rows of a tensor in one block, which ends with the prompt's last token."""
-        array = self._as_value(name, self._dump.arrays[self._keys[name]])
+        found = self._dump.arrays[self._keys[name]]
+        try:
+            array = self._as_value(name, found)
+        except (IndexError, KeyError, ValueError):
+            array = None
+        if array is None or not 0 < len(array) <= self._n:
+            raise SmeltError(
+                f"{self.path}: tensor {name} of shape {list(found.shape)} does not fit "
+                f"{self._n} tokens of {self._model.file.path}"
+            )
         yield self._n - len(array), array
 
     def _as_value(self, tensor: str, x: np.ndarray) -> np.ndarray:

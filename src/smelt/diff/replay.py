@@ -46,7 +46,8 @@ class Replay:
     """The ops of a run, one by one, on the reference device.
 
     own_error answers None for a value that it cannot judge: where the model's file is not at hand
-    or has another program now, or where an input was not traced.
+    or has another program now, where an input was not traced, or where what was recorded cannot be
+    run at all.
     """
 
     def __init__(self, run: Run):
@@ -61,8 +62,15 @@ class Replay:
         own, run = self.run.by_name.get(name), self.run
         if own is None or self.model is None or run.n_tokens > MOST_TOKENS or name not in run:
             return None
+        try:
+            return self._own_error(own, self.model)
+        except (ArithmeticError, AssertionError, LookupError, StopIteration, TypeError, ValueError):
+            return None  # the run says of an op what no op can do
+
+    def _own_error(self, own: TracedValue, model: Model) -> tuple[float, float] | None:
+        name, run = own.name, self.run
         op = _as_run(own, self._program)
-        expected = self._result(self.model, op, name) if op is not None else None
+        expected = None if op is None else self._result(model, op, name)
         if expected is None:
             return None
         distance = Distance()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import SmeltError
 from ..trace import Run, load_run
-from ..trace.run import ABOUT
+from ..trace.arrays import ArrayFile
+from ..trace.run_file import ABOUT
 from .llama_cpp import DumpFile, DumpRun
 
 __all__ = ["Side", "open_sides", "parse_side"]
@@ -60,13 +61,8 @@ def parse_side(text: str) -> Side:
 
 
 def _is_run(path: Path) -> bool:
-    from zipfile import BadZipFile, ZipFile
-
-    try:
-        with ZipFile(path) as archive:
-            return ABOUT in archive.namelist()
-    except BadZipFile as error:
-        raise SmeltError(f"{path}: expected a .npz file: {error}") from None
+    with closing(ArrayFile(path)) as archive:
+        return archive.text(ABOUT) is not None
 
 
 @contextmanager
@@ -91,7 +87,7 @@ def _engine(side: Side) -> Any:
 
     given = side.options
     isa, threads = given.get("isa"), given.get("threads")
-    if threads is not None and not threads.isdigit():
+    if threads is not None and not (threads.isascii() and threads.isdigit()):
         raise SmeltError(f"{side.path}: threads={threads}: expected a number")
     device = given.get("device", "cpu" if isa else "auto")
     if isa and device != "cpu":

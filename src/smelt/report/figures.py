@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SmeltError
+from ..new_file import check_place, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,9 +89,10 @@ def require_matplotlib() -> None:
 
 def check_target(path: Path) -> None:
     """What can be known before there is anything to draw: SmeltError where matplotlib is missing,
-    or for an ending other than .png and .svg."""
+    or for an ending other than .png and .svg; OSError where no file can be written."""
     if path.suffix.lower() not in FORMATS:
         raise SmeltError(f"{path}: a picture ends in {' or '.join(FORMATS)}")
+    check_place(path)
     require_matplotlib()
 
 
@@ -115,7 +117,8 @@ def save(figure: Figure, path: Path, title: str, caption: str) -> None:
 
     with matplotlib.rc_context(STYLE):
         _annotate(figure, title, caption)
-    path.write_bytes(_drawn(figure, path.suffix.lower()[1:], "white"))
+    with replacing(path) as file:
+        file.write(_drawn(figure, path.suffix.lower()[1:], "white"))
 
 
 def _annotate(figure: Figure, title: str, caption: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SmeltError
+from ..new_file import replacing
 from .figures import save
 from .page import render
 from .pictures import error_picture, pictures
@@ -58,7 +59,8 @@ def write_page(
         made.append(error_picture(compared))
     title = f"How {name} reads a text"
     page = render(title, _facts(engine), findings.surprise, engine.tokenizer, made, note)
-    Path(path).write_text(page, "utf-8")
+    with replacing(Path(path)) as file:
+        file.write(page.encode())
 
 
 def _facts(engine: Engine) -> list[tuple[str, str]]:

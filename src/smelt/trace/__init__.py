@@ -24,7 +24,8 @@ what it would run if there was no tracing. Values wait in at most 256 MiB before
 a prompt is cut into chunks that fit, which on the CPU changes no bit.
 """
 
-from .run import Run, RunInfo, TracedValue, load_run
+from .run import Run, RunInfo, TracedValue
+from .run_file import load_run
 from .statistics import Statistics
 
 __all__ = ["Run", "RunInfo", "Statistics", "TracedValue", "load_run"]

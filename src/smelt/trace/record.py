@@ -17,7 +17,8 @@ from ..graph.placement import READS_PAGES, WRITES_PAGES
 from ..graph.program import Program, build
 from ..kv_cache import KVCache
 from ..tokenizer.labels import token_piece
-from .run import Run, RunInfo, TracedValue, Writer
+from .run import Run, RunInfo, TracedValue
+from .run_file import Writer
 from .statistics import Statistics
 from .values import cache_names, cached, outputs
 

@@ -1,29 +1,19 @@
-"""Runs: what the ops of one evaluated prompt made, in memory or in a file.
-
-A run file is a zip of .npy files, as numpy.savez writes it, so that numpy.load opens it too. Values
-are stored in the blocks of rows they were made in: "blk.0.q" is the first, "blk.0.q@512" begins
-at row 512. "run.json" says what the run was.
-"""
+"""Runs: what the ops of one evaluated prompt made, in memory or in a file (see run_file.py)."""
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import SmeltError
+from .arrays import ArrayFile
 from .statistics import Statistics
 
-__all__ = ["Run", "RunInfo", "TracedValue", "Writer", "load_run"]
-
-VERSION = 1
-ABOUT = "run.json"
+__all__ = ["Run", "RunInfo", "TracedValue"]
 
 
 @dataclass(frozen=True)
@@ -92,10 +82,9 @@ class Run:
         self._blocks = blocks
         self._starts: dict[str, list[tuple[int, str]]] = {}
         for key in blocks:
-            if key == ABOUT:
-                continue
-            name, _, row = key.partition("@")
-            self._starts.setdefault(name, []).append((int(row or 0), key))
+            match = re.fullmatch(r"(.*)@(\d{1,9})", key, re.DOTALL)
+            name, row = match.groups() if match else (key, 0)
+            self._starts.setdefault(name, []).append((int(row), key))
         self.by_name = {value.name: value for value in self.values}
 
     @property
@@ -126,12 +115,19 @@ class Run:
             where = f"{self.path}: " if self.path else ""
             known = "it was not traced" if name in self.by_name else "the program has no such value"
             raise SmeltError(f"{where}value {name} is not in this run: {known}")
+        known = self.by_name.get(name)
         for first, key in sorted(self._starts[name]):
-            yield first, self._blocks[key]
+            block = self._blocks[key]
+            if known and block.shape[1:] != known.shape:
+                raise SmeltError(
+                    f"{self.path or 'run'}: value {name}: expected rows of shape "
+                    f"{list(known.shape)}, found {list(block.shape[1:])}"
+                )
+            yield first, block
 
     def close(self) -> None:
         """Closes the file; what was read stays."""
-        if isinstance(self._blocks, np.lib.npyio.NpzFile):
+        if isinstance(self._blocks, ArrayFile):
             self._blocks.close()
 
     def __enter__(self) -> Run:
@@ -139,80 +135,3 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class Writer:
-    """Takes the blocks of a run as they are made: into a file, or, without a path, into memory."""
-
-    def __init__(self, path: str | os.PathLike[str] | None):
-        self._path = None if path is None else Path(path)
-        self._memory: dict[str, np.ndarray] = {}
-        self._zip: zipfile.ZipFile | None = None
-        if self._path is not None:
-            self._partial = self._path.with_name(self._path.name + ".partial")
-            self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_STORED)
-
-    def add(self, name: str, first_row: int, rows: np.ndarray) -> None:
-        """Stores rows of a value; they may be overwritten afterwards."""
-        key = f"{name}@{first_row}" if first_row else name
-        if self._zip is None:
-            self._memory[key] = rows.copy()
-            return
-        with self._zip.open(f"{key}.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array(member, np.ascontiguousarray(rows), allow_pickle=False)
-
-    def finish(
-        self,
-        info: RunInfo,
-        values: Sequence[TracedValue],
-        statistics: Mapping[str, Statistics],
-    ) -> Run:
-        """Writes what the run was; the file is there under its name from now on."""
-        if self._zip is None or self._path is None:
-            return Run(info, values, statistics, self._memory)
-        about = {
-            "smelt_run": VERSION,
-            "info": asdict(info),
-            "values": [asdict(value) for value in values],
-            "statistics": {name: s.as_dict() for name, s in statistics.items()},
-        }
-        self._zip.writestr(ABOUT, json.dumps(about, ensure_ascii=False))
-        self._zip.close()
-        os.replace(self._partial, self._path)
-        return load_run(self._path)
-
-    def abandon(self) -> None:
-        """Removes what was written so far."""
-        if self._zip is not None:
-            self._zip.close()
-            self._partial.unlink(missing_ok=True)
-
-
-def load_run(path: str | os.PathLike[str]) -> Run:
-    """Opens a run file; values are read when they are asked for. SmeltError if it is none."""
-    path = Path(path)
-    try:
-        arrays = np.load(path, allow_pickle=False)
-        about: dict[str, Any] = json.loads(arrays[ABOUT])
-        version = about["smelt_run"]
-    except (ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
-        raise SmeltError(
-            f"{path}: expected a run file of smelt (a .npz with {ABOUT} in it); make one with "
-            f"`smelt trace`: {error}"
-        ) from None
-    if version != VERSION:
-        raise SmeltError(f"{path}: expected a run file of version {VERSION}, found {version}")
-    values = [
-        TracedValue(
-            **{
-                **value,
-                "shape": tuple(value["shape"]),
-                "inputs": tuple(value["inputs"]),
-                "weights": tuple((name, fmt) for name, fmt in value["weights"]),
-                "parts": tuple(value["parts"]),
-            }
-        )
-        for value in about["values"]
-    ]
-    statistics = {name: Statistics.from_dict(s) for name, s in about["statistics"].items()}
-    return Run(RunInfo(**about["info"]), values, statistics, arrays, path)
