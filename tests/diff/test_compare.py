@@ -131,6 +131,42 @@ def test_nan_and_infinity(traced: Tracer, number: float) -> None:
     assert both.first is None and len(both.bad) == 2  # said, but they do not part there
 
 
+def test_numbers_whose_squares_overflow(traced: Tracer) -> None:
+    """A quotient of infinities is over every tolerance, whichever side it comes from."""
+    right = traced("q8_0", "cpu")
+    arrays = {name: right[name].astype(np.float64) for name in right.names}
+    arrays["blk.0.q"][:] = 1e200
+    wrong = Run(right.info, right.values, {}, arrays)
+    for sides in ((right, wrong), (wrong, right)):
+        diff = compare(*sides)
+        assert diff.first is not None and diff.first.value.name == "blk.0.q"
+
+
+def test_scores_near_zero(traced: Tracer) -> None:
+    """Queries at right angles to their keys: what is left of the scores is the keys' errors."""
+    run = traced("f16", "cpu")  # keys may differ by what f16 pages round
+    q, k = run["blk.0.q_rope"].copy(), run["blk.0.k_cache"].copy()
+    n, n_heads, width = q.shape
+    q[..., width // 2 :] = 0
+    k[..., : width // 2] = 1e-2 * k[..., width // 2 :]  # all that scores are made of
+    noise = np.random.default_rng(1).standard_normal(k.shape).astype(np.float32)
+    rounded = k + 1e-4 * np.abs(k).max() * noise
+
+    def scored(keys: np.ndarray) -> Run:
+        heads = np.repeat(keys, n_heads // keys.shape[1], axis=1)
+        kq = np.einsum("qhi,khi->qhk", q, heads) * np.tri(n)[:, None]
+        arrays = {"blk.0.q_rope": q, "blk.0.k_cache": keys, "blk.0.kq": kq.astype(np.float32)}
+        return Run(run.info, run.values, {}, arrays)
+
+    def scores(a: Run, b: Run) -> str:
+        return next(d.verdict for d in compare(a, b).differences if d.value.name == "blk.0.kq")
+
+    assert scores(scored(rounded), scored(k)) == "ok"
+    wrong = scored(rounded)
+    wrong["blk.0.kq"][:, 0] = wrong["blk.0.kq"][:, 1]
+    assert scores(wrong, scored(k)) == "wrong"
+
+
 def test_two_formats(traced: Tracer) -> None:
     a, b = traced("q8_0", "cpu"), traced("q4_0", "cpu")
     diff = compare(a, b)  # two random models: they have nothing but their shape in common
@@ -166,6 +202,29 @@ def test_a_replay_of_what_it_cannot_judge(traced: Tracer) -> None:
     assert Replay(some).own_error("blk.0.q") is None  # its input was not traced
     lost = replace(run.info, model="/nowhere.gguf")
     assert Replay(Run(lost, run.values, {}, {})).own_error("blk.0.q") is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"op": "attention"},
+        {"op": "rms_norm"},
+        {"params": {}},
+        {"inputs": ("logits",)},
+        {"layer": 10**20},
+        {"inputs": ()},
+    ],
+)
+def test_a_replay_of_what_no_op_can_do(traced: Tracer, said: dict[str, object]) -> None:
+    """It says nothing of an op that is recorded as nonsense, and of the others what it does."""
+    run = traced("q8_0", "cpu")
+    names = ["blk.0.q_rope", "blk.0.kq", "blk.0.k_cache"]
+    values = [replace(v, **said) if v.name in names else v for v in run.values]
+    replay = Replay(Run(run.info, values, {}, {name: run[name] for name in run.names}))
+    for name in names:
+        found = replay.own_error(name)
+        assert found is None or found[1] > 0
+    assert replay.own_error("blk.0.v") is not None
 
 
 @pytest.fixture

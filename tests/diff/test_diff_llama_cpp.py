@@ -151,3 +151,33 @@ def test_a_dump_of_one_prompt(tmp_path: Path) -> None:
     plain = DumpFile(tmp_path / "plain.npz")
     assert plain.choose(None) == "" and plain.token_ids("") == []
     assert plain.tensors == {"": {"embd": "embd", "norm": "norm"}}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ["{", "[]", "[" * 200_000, '{"p": {"prompt_tokens": 3}}', '{"p": {"prompt_tokens": ["a"]}}'],
+)
+def test_facts_that_are_none(facts: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "dump.npz", embd=np.ones((2, 3)))
+    (tmp_path / "dump.json").write_text(facts)
+    with pytest.raises(SmeltError, match=r"dump\.json: expected \{PROMPT: "):
+        DumpFile(tmp_path / "dump.npz").choose("p")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shape"),
+    [("embd", (N + 1, 64)), ("Qcur-0", (N, 7)), ("kq-0", (3, 3)), ("norm-0", (N, 63))],
+)
+def test_tensors_of_other_shapes(
+    engine: Engine, run: Run, tensor: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "dump.npz", **{tensor: np.ones(shape, np.float32)})
+    dump = DumpFile(tmp_path / "dump.npz")
+    with pytest.raises(SmeltError, match=rf"dump\.npz: tensor {tensor} of shape .* does not fit 7"):
+        compare(run, DumpRun(dump, "", engine.model, N))
+
+
+def test_a_dump_without_tensors(tmp_path: Path) -> None:
+    np.savez(tmp_path / "dump.npz")
+    with pytest.raises(SmeltError, match=r"dump\.npz: expected a dump of tensors, found no array"):
+        DumpFile(tmp_path / "dump.npz")

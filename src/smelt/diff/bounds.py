@@ -62,7 +62,24 @@ def allowed_errors(
     shows_no_scores = "attention" in ops or (ops == {"attention_mix"} and "softmax" in passed)
     growth = GROWTH_OF_ATTENTION if shows_no_scores else GROWTH
     allowed = floor + growth * (sqrt(squares) + max(errors, default=0.0))
+    if whole and ops == {"attention_scores"} and len(inputs) == 2:
+        keys = (run_b if b.inputs else run_a).by_name[list(inputs)[1]]
+        product = _products(inputs, sqrt(squares) + floor) / sqrt(prod(keys.shape))
+        return np.asarray(np.maximum(allowed, floor + growth * _share(product, scale)))
     return np.full(len(distance.errors), allowed)
+
+
+def _products(inputs: Mapping[str, Distance], rounded: float) -> np.ndarray:
+    """For every token the error of its products with all keys so far, were all of them parallel.
+
+    rounded: what the operands are off by beside their own errors, as a share of them.
+    """
+    queries, keys = inputs.values()
+    so_far, errors = (
+        np.sqrt(np.cumsum(of_key**2))
+        for of_key in (keys.norms, keys.differences + rounded * keys.norms)
+    )
+    return np.asarray(queries.norms * errors + queries.differences * so_far)
 
 
 def _matmul_add(
