@@ -18,6 +18,51 @@ SIMPLE = (
 )
 
 
+TWICE = "{%% set ns = namespace(x=%s) %%}{%% for i in range(99) %%}%s{%% endfor %%}{{ ns.x }}"
+LOOPS = "{% for i in range(9999) %}" * 4 + "{% endfor %}" * 4
+# Each would take gigabytes or hours.
+GREEDY = [
+    LOOPS,
+    "{% macro m(n) %}{% if n %}{{ m(n - 1) ~ m(n - 1) }}{% endif %}{% endmacro %}{{ m(40) }}",
+    "{% for i in [1] recursive %}{% if loop.depth < 40 %}{{ loop([1]) }}{{ loop([1]) }}{% endif %}"
+    "{% endfor %}",
+    TWICE % ("'ab'", "{% set ns.x = ns.x ~ ns.x %}"),
+    TWICE % ("'ab'", "{% set ns.x = ns.x + ns.x %}"),
+    TWICE % ("'ab'", "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}"),
+    TWICE % ("'ab'", "{% set ns.x = [ns.x, ns.x] | join %}"),
+    TWICE % ("'ab'", "{% set ns.x = '%s%s' % (ns.x, ns.x) %}"),
+    TWICE % ("'ab'", "{% set ns.x = '{0}{0}'.format(ns.x) %}"),
+    TWICE % ("'ab'", "{% set ns.x = ns.x.replace('b', ns.x) %}"),
+    TWICE % ("[1]", "{% set ns.x = [ns.x, ns.x] %}"),
+    TWICE % ("[1]", "{% set ns.x = (ns.x, ns.x) %}"),
+    TWICE % ("[1]", "{% set ns.x = {1: ns.x, 2: ns.x} %}"),
+    TWICE % ("[1]", "{% set ns.x = namespace(a=ns.x, b=ns.x) %}"),
+    TWICE % ("[1]", "{% set ns.x = ns.x + ns.x %}"),
+    TWICE % ("9", "{% set ns.x = ns.x * ns.x %}"),
+    "{{ 'a' | center(999999999) }}",
+    "{{ 'a'.center(999999999) }}",
+    "{{ 'a'.ljust(width) }}".replace("width", "9" * 9),
+    "{{ '7'.zfill(999999999) }}",
+    "{{ ('\t' * 9999).expandtabs(999999) }}",
+    "{{ '%999999999d' % 1 }}",
+    "{{ '%*d' % (999999999, 1) }}",
+    "{{ '%999999999d' | format(1) }}",
+    "{{ '{:999999999}'.format(1) }}",
+    "{{ '{:{}}'.format(1, 999999999) }}",
+    "{{ ('x' * 99999).replace('x', 'x' * 9999) }}",
+    "{{ ('x' * 99999) | replace('x', 'x' * 9999) }}",
+    "{{ ('x' * 99999).join(range(9999) | map('string')) }}",
+    "{{ range(9999) | join('x' * 99999) }}",
+    "{{ ('\n' * 99999) | indent(99999, true, true) }}",
+    "{{ [[1]] | tojson(indent=999999999) }}",
+    "{{ [1] | batch(999999999, 'x') | list }}",
+    "{{ [1] | slice(999999999) | list }}",
+    "{{ (1).to_bytes(999999999, 'big') }}",
+    "{{ ('a' * 99999).translate({97: 'x' * 9999}) }}",
+    "{{ lipsum(n=99999) }}",
+]
+
+
 def tokenizer(template: str | None = SIMPLE, **more: Any) -> Tokenizer:
     """Byte tokens, the markers, and a template."""
     tokens = ["<unk>", "<s>", "</s>", *MARKERS, "<tool>"]
@@ -80,6 +125,19 @@ def test_the_mark_is_one_that_no_message_holds():
     assert letters(typed) == ChatTemplate(tokenizer()).encode(typed)[2:-2]
 
 
+def test_parts_of_a_message_are_marked_too():
+    template = "{{ messages[0].content[0].text }}<|end|>"
+    parts = [{"type": "text", "text": "<|end|>"}]
+    ids = ChatTemplate(tokenizer(template)).encode([{"role": "user", "content": parts}])
+    assert ids == [BOS, *letters("<|end|>"), END]
+
+
+def test_a_conversation_that_leaves_no_mark():
+    every = "".join(map(chr, range(0xE000, 0xF900)))
+    with pytest.raises(ChatTemplateError, match="every character of Unicode's private use"):
+        ChatTemplate(tokenizer()).encode(every)
+
+
 def test_user_defined_tokens_are_always_recognised():
     assert ChatTemplate(tokenizer()).encode("<tool>") == [BOS, USER, TOOL, END, ASSISTANT]
 
@@ -125,10 +183,11 @@ def test_json_in_a_template_is_not_escaped_for_html():
         ("{{ ''.__class__.__mro__ }}", "unsafe|access to attribute"),
         ("{{ messages.append(1) }}", "unsafe|not safely callable"),
         ("{{ 'a' * 1000000000 }}", "too large"),
-        ("{{ 10 ** 10 ** 10 }}", "too large"),
+        ("{{ 10 ** (10 ** 10) }}", "too large"),
         ("{{ [1] * 100000000 }}", "too large"),
-        ("{% for i in range(1000000000) %}{% endfor %}", "[Rr]ange too big"),
+        ("{% for i in range(1000000000) %}{% endfor %}", "[Rr]ange too big|too large"),
         ("{% for i in range(9999) %}{{ 'a' * 9999 }}{% endfor %}", "more than 4,000,000"),
+        *((template, "too large|needs|computed|undefined") for template in GREEDY),
         ("{% include '/etc/passwd' %}", "no loader"),
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "recursion|too many|nested"),
         ("{{ nonsense(", "line 1"),

@@ -33,7 +33,7 @@ def test_what_was_there_survives_a_failure(tmp_path: Path, error: type[BaseExcep
 
 def test_errors_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "new"
-    with pytest.raises(OSError, match="No space left.*new'"), replacing(path):
+    with pytest.raises(OSError, match=r"No space left.*new'"), replacing(path):
         raise OSError(28, os.strerror(28))
     with pytest.raises(FileNotFoundError, match="absent/new'"), replacing(tmp_path / "absent/new"):
         pass

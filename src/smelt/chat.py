@@ -3,30 +3,26 @@
 The templates are Jinja2, as Hugging Face's transformers introduced them ("Chat templates" in its
 documentation), and use what that library offers: raise_exception(), strftime_now(), tojson
 without HTML's escapes, {% break %} and {% continue %}, and the tag {% generation %}. They come out
-of a file from the internet and therefore run in Jinja's sandbox.
+of a file from the internet and therefore run in a sandbox: chat_sandbox.py says what it bounds.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ChatTemplateError
 
 if TYPE_CHECKING:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+    from .chat_sandbox import Sandbox
     from .tokenizer import Tokenizer
 
 __all__ = ["ChatTemplate", "Message", "as_messages"]
 
 Message = Mapping[str, Any]
 """A turn: "role" ("system", "user", "assistant", ...), "content", and what else templates read."""
-
-MAX_CHARACTERS = 4_000_000
-"""Most characters of a rendered conversation: more is a template that means harm."""
 
 # Characters of Unicode's private use: the first that no message holds marks the spellings of
 # special tokens that somebody typed.
@@ -47,6 +43,15 @@ def as_messages(conversation: str | Sequence[Message]) -> list[dict[str, Any]]:
     return messages
 
 
+def _texts(content: Any) -> Iterator[str]:
+    """The texts in a message's content: itself, or those of its parts."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, (Mapping, list, tuple)):
+        for part in content.values() if isinstance(content, Mapping) else content:
+            yield from _texts(part)
+
+
 class ChatTemplate:
     """The chat template of a tokenizer. `source` names the model's file in errors."""
 
@@ -59,8 +64,9 @@ class ChatTemplate:
                 f"{self._where}the model has no chat template (key 'tokenizer.chat_template'): "
                 "it continues texts; give it the text in the form that it was trained with"
             )
+        self._environment = _environment()
         try:
-            self._template = _environment().from_string(text)
+            self._template = self._environment.from_string(text)
         except Exception as error:  # Jinja's own, but also the RecursionError of deep nesting
             raise self._failed(error) from None
 
@@ -78,19 +84,17 @@ class ChatTemplate:
             "bos_token": self._spelling(self._tokenizer.bos_id),
             "eos_token": self._spelling(self._tokenizer.eos_id),
         }
+        from .chat_sandbox import MAX_CHARACTERS
+
         pieces: list[str] = []
         length = 0
         try:
+            self._environment.begin()
             for piece in self._template.generate(known | variables):
                 pieces.append(piece)
                 length += len(piece)
                 if length > MAX_CHARACTERS:
-                    raise ChatTemplateError(
-                        f"{self._where}the chat template makes more than {MAX_CHARACTERS:,} "
-                        "characters of this conversation"
-                    )
-        except ChatTemplateError:
-            raise
+                    raise ValueError(f"more than {MAX_CHARACTERS:,} characters")
         except Exception as error:  # a template is a program from a file: it may fail in any way
             raise self._failed(error) from None
         return "".join(pieces)
@@ -102,17 +106,30 @@ class ChatTemplate:
         stay text, so that nobody ends their turn by typing "<|end|>".
         """
         messages = as_messages(conversation)
-        typed = "".join(m["content"] for m in messages if isinstance(m["content"], str))
-        mark = next(char for char in map(chr, _MARKS) if char not in typed)
+        typed = {char for m in messages for text in _texts(m["content"]) for char in text}
+        mark = next((char for char in map(chr, _MARKS) if char not in typed), None)
+        if mark is None:
+            raise ChatTemplateError(
+                "the conversation holds every character of Unicode's private use; one is needed"
+            )
         for message in messages:
-            if isinstance(message["content"], str):
-                message["content"] = self._tokenizer.mark_specials(message["content"], mark)
+            message["content"] = self._marked(message["content"], mark)
         tokenizer = self._tokenizer
         text = self.render(messages, **variables)
         ids = tokenizer.encode(text, add_bos=False, parse_special=True, mark=mark)
         if tokenizer.add_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
             ids.insert(0, tokenizer.bos_id)
         return ids
+
+    def _marked(self, content: Any, mark: str) -> Any:
+        """The content, or all texts in its parts, with its special tokens marked."""
+        if isinstance(content, str):
+            return self._tokenizer.mark_specials(content, mark)
+        if isinstance(content, Mapping):
+            return {key: self._marked(value, mark) for key, value in content.items()}
+        if isinstance(content, (list, tuple)):
+            return [self._marked(part, mark) for part in content]
+        return content
 
     def _spelling(self, token: int | None) -> str:
         return "" if token is None else self._tokenizer.token_text(token)
@@ -124,41 +141,11 @@ class ChatTemplate:
         return ChatTemplateError(f"{self._where}chat template{at}: {reason}")
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    from jinja2 import nodes
-    from jinja2.exceptions import SecurityError
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.parser import Parser
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def _environment() -> Sandbox:
+    from .chat_sandbox import Sandbox
 
-    class Generation(Extension):
-        """{% generation %} marks what a model is trained to write; here it is only its content."""
-
-        tags = {"generation"}  # noqa: RUF012  # as Jinja declares it
-
-        def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    class Sandbox(ImmutableSandboxedEnvironment):
-        """The sandbox, and no way to fill the memory with one multiplication."""
-
-        intercepted_binops = frozenset(["*", "**"])
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            pair = left, right
-            sizes = [len(side) for side in pair if isinstance(side, (str, list, tuple))]
-            times = [abs(side) for side in pair if isinstance(side, (int, float))]
-            if operator == "**" and times:  # an exponent multiplies the digits of its base
-                sizes = [64]
-            if sizes and times and max(sizes) * max(times) > MAX_CHARACTERS:
-                raise SecurityError(f"a result of {operator} is too large")
-            return super().call_binop(context, operator, left, right)
-
-    environment = Sandbox(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
+    environment = Sandbox()
+    environment.add_filters(tojson=_to_json)
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return environment

@@ -42,7 +42,7 @@ def text_chunks(
     ids = engine.tokenize(text)
     chunks = [ids[at : at + n_ctx] for at in range(0, len(ids) - n_ctx + 1, n_ctx)][:most]
     if not chunks:
-        raise SmeltError(f"the text has {len(ids)} tokens; one chunk of {n_ctx} is needed")
+        raise SmeltError(f"the text has {len(ids)} tokens, too few for one chunk of {n_ctx}")
     if engine.tokenizer.add_bos and engine.tokenizer.bos_id is not None:
         for chunk in chunks:
             chunk[0] = engine.tokenizer.bos_id

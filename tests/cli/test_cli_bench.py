@@ -88,6 +88,8 @@ def test_plot(smelt: Run, model: Path, tmp_path: Path, name: str) -> None:
         (("--prompts", "0"), "expected an integer from 1"),
         (("--batches", "1,x"), "expected an integer from 1, found 'x'"),
         (("--plot", "speed.pdf"), "ending in .png or .svg"),
+        (("--prompts", "99999999"), "a prompt of 99999999 tokens and 16 more are too long"),
+        (("--generate", "99999999"), "and 99999999 more are too long"),
         (("--rounds", "1", "--seconds", "3"), "not allowed with"),
     ],
 )

@@ -38,6 +38,11 @@ def test_the_first_chunks(smelt, model, file):
     assert (code, report["n_chunks"], report["n_tokens"]) == (0, 2, 30)
 
 
+def test_one_token_has_no_error_and_json_no_nan(smelt, model, file):
+    out = smelt("perplexity", model, file, "--n-ctx", "4", "--chunks", "1", "--json")[1]
+    assert json.loads(out)["stderr"] is None and "NaN" not in out
+
+
 def test_a_terminal_sees_the_error_shrink(spawn, terminal, model, file):
     arguments = ["perplexity", model, file, "--n-ctx", "32"]
     process = spawn(*arguments, stderr=terminal.inside(120))

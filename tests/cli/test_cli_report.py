@@ -49,6 +49,8 @@ def test_chosen_heads(smelt, model, tmp_path, drawing):
     drawn = target.read_text("utf-8")
     assert "layer 1, head 3" in drawn and "layer 0, head 2" in drawn
     assert "layer 1, head 2" not in drawn
+    assert smelt(*arguments, "--heads", "1.3,0.2" + ",0.2" * 200)[0] == 0
+    assert target.read_text("utf-8") == drawn
     code, out, err = smelt(*arguments, "--heads", "9.9")
     assert (code, out) == (1, "") and "layers 0 to 1 with heads 0 to 3" in err
 
@@ -81,7 +83,7 @@ def test_diff_draws_it_too(smelt, model, tmp_path, drawing):
     assert (code, err) == (0, "") and "within tolerance" in out
     assert "B: tiny.gguf on reference" in (tmp_path / "error.svg").read_text("utf-8")
     code, out, err = smelt("diff", model, "-p", TEXT, "--plot", tmp_path / "error.pdf")
-    assert (code, out) == (1, "") and ".png or .svg" in err
+    assert (code, out) == (2, "") and ".png or .svg" in err
 
 
 def test_a_run_of_other_tokens_is_refused(smelt, model, tmp_path, drawing):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import print_heading, print_table, print_text, progress_bar
 from smelt.cli.engine import add_engine_arguments, open_engine
-from smelt.cli.text import integer_from, size_text
+from smelt.cli.text import UsageError, integer_from, picture_file, print_json, size_text
 
 if TYPE_CHECKING:
     from smelt.benchmark import Benchmark, Rate, Session
@@ -32,7 +31,6 @@ examples:
   smelt bench model.gguf --seconds 120 --json > speed.json
   smelt bench model.gguf --plot speed.svg
 """
-PICTURES = (".png", ".svg")
 PROMPTS = (128, 512)
 STEADY = 0.85  # of the best sample of a limit: what the middle one reaches on an idle machine
 
@@ -69,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     length.add_argument("--rounds", type=integer_from(1), metavar="N", help="exactly so many")
     add_engine_arguments(parser)
-    parser.add_argument("--plot", type=_picture, metavar="FILE", help="draw a .png or .svg file")
+    parser.add_argument(
+        "--plot", type=picture_file, metavar="FILE", help="draw a .png or .svg file"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -77,18 +77,12 @@ def _integers(text: str) -> list[int]:
     return sorted({integer_from(1)(part) for part in text.split(",")})
 
 
-def _picture(text: str) -> Path:
-    if Path(text).suffix.lower() not in PICTURES:
-        raise argparse.ArgumentTypeError(f"expected a name ending in .png or .svg, found {text!r}")
-    return Path(text)
-
-
 def run(args: argparse.Namespace) -> int:
     if args.plot:
-        from smelt.report.figures import require_matplotlib
+        from smelt.report.figures import check_target
 
-        require_matplotlib()
-    prompts = args.prompts or _usual_prompts(args.model, args.generate)
+        check_target(args.plot)
+    prompts = _prompts(args.model, args.prompts, args.generate)
     with open_engine(args, max(prompts) + args.generate) as engine:
         from smelt.benchmark import Case, Session
 
@@ -98,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         complete = _go_round(session, args.rounds, args.seconds)
         result = session.result()
     if args.json:
-        print(json.dumps(as_dict(result)))
+        print_json(as_dict(result))
     else:
         show(result)
     if args.plot:
@@ -108,12 +102,19 @@ def run(args: argparse.Namespace) -> int:
     return 0 if complete else 130
 
 
-def _usual_prompts(path: str, generated: int) -> list[int]:
-    """Those of PROMPTS that fit the model's context, or what does."""
+def _prompts(path: str, wanted: list[int] | None, generated: int) -> list[int]:
+    """Those that are wanted, or those of PROMPTS that fit the model's context, or what does."""
     from smelt.model import Model
 
-    room = Model(path).config.n_ctx - generated
-    return [n for n in PROMPTS if n <= room] or [max(room, 1)]
+    n_ctx = Model(path).config.n_ctx
+    room = n_ctx - generated
+    prompts = wanted or [n for n in PROMPTS if n <= room] or [max(room, 1)]
+    if max(prompts) > room:
+        raise UsageError(
+            f"a prompt of {max(prompts)} tokens and {generated} more are too long for this model, "
+            f"whose context is {n_ctx}"
+        )
+    return prompts
 
 
 def _go_round(session: Session, rounds: int | None, seconds: int) -> bool:

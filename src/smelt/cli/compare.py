@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from smelt.cli.console import print_heading, print_table, print_text, progress_bar
 from smelt.cli.engine import add_engine_arguments, open_engine
 from smelt.cli.perplexity import add_chunk_arguments
-from smelt.cli.text import read_file
+from smelt.cli.text import print_json, read_file
 
 if TYPE_CHECKING:
     from smelt.comparison import Comparison, Distribution, Estimate
@@ -52,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         with progress_bar("comparing") as progress:
             result = compare(base, model, text, args.n_ctx, chunks=args.chunks, progress=progress)
     if args.json:
-        print(json.dumps({"base_model": args.base, "model": args.model, **asdict(result)}))
+        print_json({"base_model": args.base, "model": args.model, **asdict(result)})
     else:
         show(result, args.base, args.model)
     return 0

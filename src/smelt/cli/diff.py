@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from smelt.cli.console import (
     print_text,
     progress_bar,
 )
-from smelt.cli.text import UsageError, read_file
+from smelt.cli.text import UsageError, picture_file, print_json, read_file
 
 if TYPE_CHECKING:
     from smelt.diff import Diff, Difference
@@ -81,7 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "on its own inputs (always done for two formats, which lie far apart)",
     )
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw error by depth as a .png or .svg file"
+        "--plot",
+        type=picture_file,
+        metavar="FILE",
+        help="draw error by depth as a .png or .svg file",
     )
     parser.add_argument("--all", action="store_true", help="show every value that was compared")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -130,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
                 draw_error(error_by_depth(diff), args.plot)
             if args.json:
-                print(json.dumps(_report(diff, verdict), ensure_ascii=False))
+                print_json(_report(diff, verdict))
             else:
                 show(diff, verdict, args.all)
     return 0 if diff.first is None else 1

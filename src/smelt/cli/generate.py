@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from typing import Any
@@ -17,7 +16,7 @@ from smelt.cli.chat import (
 )
 from smelt.cli.completion import print_pieces, print_stats, report
 from smelt.cli.engine import add_engine_arguments, open_engine
-from smelt.cli.text import UsageError, add_text_arguments, integer_from, read_text
+from smelt.cli.text import UsageError, add_text_arguments, integer_from, print_json, read_text
 from smelt.errors import SamplingError
 
 SUMMARY = "continue a text, tell a story, or chat"
@@ -76,11 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="TEXT",
         help="end before this text; may be given several times",
-    )
-    parser.add_argument(
-        "--parse-special",
-        action="store_true",
-        help="turn spellings of special tokens in the prompt into these tokens",
     )
     _add_sampling_arguments(parser.add_argument_group("sampling"))
     add_engine_arguments(parser)
@@ -144,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         interrupted = print_pieces(stream, prompt if args.echo else "", silent=args.json)
         completion = stream.completion()
     if args.json:
-        print(json.dumps(report(completion, prompt, load_seconds), ensure_ascii=False))
+        print_json(report(completion, prompt, load_seconds))
     if args.stats:
         print_stats(completion, load_seconds)
     return 130 if interrupted else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import print_heading, print_table, print_text
 from smelt.cli.info_system import show_system
-from smelt.cli.text import UsageError, size_text
+from smelt.cli.text import UsageError, print_json, size_text
 from smelt.errors import SmeltError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("MODEL is missing; without one there is only --system")
     report = _of_system() if args.system else _of_file(args)
     if args.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report, indent=2)
     elif args.system:
         show_system(report)
     else:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from smelt.cli.console import progress_bar
 from smelt.cli.engine import add_engine_arguments, open_engine
-from smelt.cli.text import integer_from, read_file
+from smelt.cli.text import integer_from, print_json, read_file
 
 SUMMARY = "measure how well a model predicts a text"
 USAGE = "%(prog)s MODEL FILE [options]"
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             "n_chunks": len(chunks),
             "n_ctx": args.n_ctx,
         }
-        print(json.dumps(report))
+        print_json(report)
     else:
         print(
             f"perplexity {result.value:.4f} ± {result.stderr:.4f}, {result.n_tokens} tokens "

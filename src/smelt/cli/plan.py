@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from smelt.cli.text import integer_from, printable
+from smelt.cli.text import integer_from, print_json, printable
 
 SUMMARY = "show the program that runs a model, op by op"
 USAGE = "%(prog)s MODEL [options]"
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     made = plan(args.model, device=args.device, n_ctx=args.n_ctx, fused=not args.unfused)
     if args.json:
-        print(json.dumps(made.as_dict(), indent=2, ensure_ascii=False))
+        print_json(made.as_dict(), indent=2)
     else:
         print(*map(printable, made.text().splitlines()), sep="\n")
     return 0

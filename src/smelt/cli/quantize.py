@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from smelt.cli.console import print_heading, print_text, progress_bar
 from smelt.cli.info import describe, show_formats
-from smelt.cli.text import integer_from, size_text
+from smelt.cli.text import integer_from, print_json, size_text
 from smelt.mixtures import MIXTURES
 
 SUMMARY = "make a smaller model from one in F32, F16 or BF16"
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         kept = {key: report[key] for key in ("files", "file_bytes", "formats", "total")}
         times = {"bytes_before": result.bytes_before, "seconds": result.seconds}
-        print(json.dumps(kept | times | {"fallbacks": result.fallbacks}))
+        print_json(kept | times | {"fallbacks": result.fallbacks})
         return 0
     print_heading(str(result.path))
     show_formats(report)

@@ -68,11 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many tokens of the text are read at most (default: 256)",
     )
-    parser.add_argument(
-        "--parse-special",
-        action="store_true",
-        help="turn spellings of special tokens in the text into these tokens",
-    )
     add_engine_arguments(parser)
 
 
@@ -82,8 +77,10 @@ def run(args: argparse.Namespace) -> int:
     target = _target(args)
     text = read_text(args)
 
+    from smelt.new_file import check_place
     from smelt.report.figures import require_matplotlib
 
+    check_place(target)
     require_matplotlib()
     with open_engine(args, None) as engine:
         ids = engine.tokenize(text, parse_special=args.parse_special)
@@ -104,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
                 draw(findings, engine.tokenizer, args.picture, target)
             else:
                 write_page(findings, engine, target, note, compared)
-    print(" ".join([f"{target}: {len(ids)} tokens.", note]).strip())
+    print(" ".join([f"{target}: {len(ids)} token{'s' * (len(ids) != 1)}.", note]).strip())
     return 0
 
 
@@ -122,7 +119,9 @@ def _heads(texts: list[str] | None, engine: Engine) -> list[Head] | None:
     from smelt.report.attention import parse_head
 
     c = engine.config
-    return None if texts is None else [parse_head(t, c.n_layers, c.n_heads) for t in texts]
+    if texts is None:
+        return None
+    return list(dict.fromkeys(parse_head(text, c.n_layers, c.n_heads) for text in texts))
 
 
 def _compared(engine: Engine, ids: list[int], against: str) -> ErrorByDepth:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import has_colours, print_coloured, print_table, spinner
 from smelt.cli.engine import add_engine_arguments, open_engine
-from smelt.cli.text import add_text_arguments, integer_from, read_text
+from smelt.cli.text import add_text_arguments, integer_from, print_json, read_text
 from smelt.printable import printable_text
 
 if TYPE_CHECKING:
@@ -45,11 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many tokens of the text are read (default: as many as the context holds)",
     )
-    parser.add_argument(
-        "--parse-special",
-        action="store_true",
-        help="turn spellings of special tokens in the text into these tokens",
-    )
     add_engine_arguments(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--table", action="store_true", help="print a line for each token")
@@ -72,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if args.json:
-        print(json.dumps(_report(found, tokenizer), ensure_ascii=False))
+        print_json(_report(found, tokenizer))
     elif args.table or not has_colours():
         _print_rows(found, tokenizer)
     else:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from smelt.errors import TokenizerError
 from smelt.printable import printable
@@ -14,6 +17,8 @@ __all__ = [
     "UsageError",
     "add_text_arguments",
     "integer_from",
+    "picture_file",
+    "print_json",
     "printable",
     "read_file",
     "read_text",
@@ -40,8 +45,16 @@ def integer_from(lowest: int) -> Callable[[str], int]:
     return parse
 
 
+def picture_file(text: str) -> Path:
+    """The type of an argument that names a picture to be written."""
+    if Path(text).suffix.lower() not in (".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"expected a name ending in .png or .svg, found {text!r}")
+    return Path(text)
+
+
 def add_text_arguments(parser: argparse.ArgumentParser, metavar: str) -> None:
-    """The text as an argument, as -p, from a file, or from stdin where none of them is given."""
+    """The text as an argument, as -p, from a file, or from stdin where none of them is given; and
+    whether special tokens are recognised in it."""
     parser.add_argument(
         "text", metavar=metavar, nargs="?", help="the text; without it, stdin is read"
     )
@@ -57,6 +70,11 @@ def add_text_arguments(parser: argparse.ArgumentParser, metavar: str) -> None:
         "--file",
         metavar="FILE",
         help="read the text from FILE (- is stdin); one newline at its end is dropped",
+    )
+    parser.add_argument(
+        "--parse-special",
+        action="store_true",
+        help=f"turn spellings of special tokens in the {metavar.lower()} into these tokens",
     )
 
 
@@ -87,6 +105,19 @@ def read_file(path: str) -> str:
             f"{name}: expected a text in UTF-8, found byte 0x{data[error.start]:02x} at offset "
             f"{error.start}"
         ) from None
+
+
+def print_json(report: Any, indent: int | None = None) -> None:
+    """Prints a report; what JSON has no number for, NaN and the infinities, is null."""
+    print(json.dumps(_finite(report), indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {key: _finite(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_finite(item) for item in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
 def size_text(nbytes: int) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from smelt.cli.console import print_heading, print_table
-from smelt.cli.text import add_text_arguments, read_text
+from smelt.cli.text import add_text_arguments, print_json, read_text
 
 if TYPE_CHECKING:
     from smelt.tokenizer import Tokenizer
@@ -36,11 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="put the beginning-of-text token first, or not; by default as the model wants it",
     )
-    parser.add_argument(
-        "--parse-special",
-        action="store_true",
-        help="turn spellings of special tokens in the text into these tokens",
-    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--ids", action="store_true", help="print the ids only, in one line")
     output.add_argument("--json", action="store_true", help="print ids and pieces as JSON")
@@ -58,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         print(*ids)
     elif args.json:
         pieces = [token_piece(tokenizer, token) for token in ids]
-        print(json.dumps({"ids": ids, "pieces": pieces}, ensure_ascii=False))
+        print_json({"ids": ids, "pieces": pieces})
     else:
         print_heading(f"{len(ids)} tokens" if len(ids) != 1 else "1 token")
         if ids:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import is_narrow, print_heading, print_table, print_text, progress_bar
 from smelt.cli.engine import add_engine_arguments, open_engine
-from smelt.cli.text import UsageError, add_text_arguments, read_text, size_text
+from smelt.cli.text import UsageError, add_text_arguments, print_json, read_text, size_text
 
 if TYPE_CHECKING:
     from smelt.trace import Run, Statistics
@@ -61,11 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last-logits", action="store_true", help="logits of the last token, not of all"
     )
-    parser.add_argument(
-        "--parse-special",
-        action="store_true",
-        help="turn spellings of special tokens in the prompt into these tokens",
-    )
     add_engine_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -87,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         )
     with traced:
         if args.json:
-            print(json.dumps(_report(traced), ensure_ascii=False))
+            print_json(_report(traced))
         elif args.output and not args.stats:
             size = size_text(os.path.getsize(args.output))
             print(f"{args.output}: {len(traced.names)} values, {_what(traced)}, {size}")

@@ -165,7 +165,8 @@ class DumpRun(Run):
         super().__init__(info, (), {}, {}, dump.path)
         self._dump, self._model, self._n = dump, model, n_tokens
         self._keys = dump.tensors[prompt]
-        nodes = sorted((t for t in self._keys if re.fullmatch(r"node_\d{1,9}", t)), key=lambda t: int(t[5:]))
+        nodes = [t for t in self._keys if re.fullmatch(r"node_\d{1,9}", t)]
+        nodes.sort(key=lambda t: int(t[5:]))
         self._tensors: dict[str, list[str]] = {}
         self._values: dict[str, str] = {}
         self.unmatched: list[str] = []

@@ -87,7 +87,7 @@ def choose_heads(known: Mapping[Head, Habit], n: int) -> list[Head]:
 
 def parse_head(text: str, n_layers: int, n_heads: int) -> Head:
     """ "3.1" is head 1 of layer 3; SmeltError where the model has no such head."""
-    match = re.fullmatch(r"(\d{1,6})\.(\d{1,6})", text)
+    match = re.fullmatch(r"([0-9]{1,6})\.([0-9]{1,6})", text)
     if match is None:
         raise SmeltError(f"a head is LAYER.HEAD, such as 3.1; found {text[:40]!r}")
     layer, head = int(match[1]), int(match[2])

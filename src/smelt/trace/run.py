@@ -115,13 +115,13 @@ class Run:
             where = f"{self.path}: " if self.path else ""
             known = "it was not traced" if name in self.by_name else "the program has no such value"
             raise SmeltError(f"{where}value {name} is not in this run: {known}")
-        known = self.by_name.get(name)
+        value = self.by_name.get(name)
         for first, key in sorted(self._starts[name]):
             block = self._blocks[key]
-            if known and block.shape[1:] != known.shape:
+            if value and block.shape[1:] != value.shape:
                 raise SmeltError(
                     f"{self.path or 'run'}: value {name}: expected rows of shape "
-                    f"{list(known.shape)}, found {list(block.shape[1:])}"
+                    f"{list(value.shape)}, found {list(block.shape[1:])}"
                 )
             yield first, block
 

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -100,8 +101,10 @@ def _load(arrays: ArrayFile) -> Run:
     try:
         about: dict[str, Any] = json.loads(text)
         if about["smelt_run"] != VERSION:
-            found = f"{about['smelt_run']!r:.20}"
-            raise SmeltError(f"{arrays.path}: expected a run file of version {VERSION}, found {found}")
+            raise SmeltError(
+                f"{arrays.path}: expected a run file of version {VERSION}, found "
+                f"{about['smelt_run']!r:.20}"
+            )
         info = RunInfo(**about["info"])
         values = [_value(value) for value in about["values"]]
         statistics = {name: Statistics.from_dict(s) for name, s in about["statistics"].items()}
@@ -134,8 +137,8 @@ def _fits(x: Any, kind: Any) -> bool:
         return isinstance(x, tuple) and len(x) == len(of) and all(map(_fits, x, of))
     if origin in (tuple, list):
         return isinstance(x, origin) and all(_fits(item, of[0]) for item in x)
-    if origin is not None:
-        return isinstance(x, dict) and all(_fits(k, of[0]) and _fits(v, of[1]) for k, v in x.items())
+    if origin is not None:  # a Mapping
+        return isinstance(x, dict) and all(map(_fits, chain(*x.items()), cycle(of)))
     if kind in (int, float):
         return type(x) is int or (kind is float and type(x) is float)
     return isinstance(x, kind)
