@@ -23,19 +23,23 @@ def check_place(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
     """A new file that is found at `path` if all goes well; what was there before is replaced.
 
     On any error what was there stays, and nothing new is left. Raises OSError with the path, for a
     full disk too.
+
+    synced: whether it shall also survive a loss of power that comes right afterwards, which takes
+    as long as the disk needs.
     """
     check_place(path)
     partial = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         with open(partial, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException as error:
         with suppress(OSError):

@@ -42,7 +42,7 @@ class Writer:
         self._zip: zipfile.ZipFile | None = None
         self._file = ExitStack()
         if self._path is not None:
-            file = self._file.enter_context(replacing(self._path))
+            file = self._file.enter_context(replacing(self._path, synced=False))
             self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
 
     def add(self, name: str, first_row: int, rows: np.ndarray) -> None:
