@@ -110,10 +110,16 @@ typedef struct {
 
 const limit_loops *cpu_device_limits(const cpu_device *device);
 
+/* Of a block of a value: sums and extremes (kernels/statistics.h). */
+typedef struct {
+    float total, squares, nonzeros, min, max;
+} block_statistics;
+
 /* One instruction set: its ops, what they keep in registers, and what they are measured by. */
 typedef struct {
     op_function *ops[OP_COUNT];
     cpu_tiles tiles;
+    block_statistics (*statistics)(const float *x, int64_t n);
     limit_loops limits;
 } kernel_table;
 
