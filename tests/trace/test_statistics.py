@@ -37,8 +37,8 @@ def test_against_numpy(dtype: type, shape: tuple[int, ...], block: int, size: fl
     assert (s.count, s.n_nan, s.n_inf, s.bad) == (x.size, 0, 0, None)
     assert (s.min, s.max) == (x.min(), x.max())
     assert s.zeros == np.mean(x == 0)
-    # of float32, sums of 1024 in 16 lanes of 64 terms, then 4 additions between them; a square's own
-    # rounding is part of its fused multiply-add
+    # of float32, sums of 1024 in 16 lanes of 64 terms, then 4 additions between them; a square is
+    # part of a fused multiply-add and not rounded by itself
     rounding = (68 if dtype is np.float32 else x.size * 2.0**-29) * 2.0**-24
     assert abs(s.mean - wide.mean()) <= rounding * np.mean(np.abs(wide))
     assert s.rms == pytest.approx(np.sqrt(np.mean(wide**2)), rel=rounding + 1e-12)
