@@ -52,8 +52,8 @@ CHANGES = [
     # keys are written to the pages of the next head
     (
         "cpu/kernels/rope.h",
-        r"k\[from\]",
-        r"k[PLANTED(pages) ? (from + kv->head_dim) % (kv->n_kv_heads * kv->head_dim) : from]",
+        r"kv_store\(kp, \(size_t\)\(\(head \*",
+        r"kv_store(kp, (size_t)(((PLANTED(pages) ? (head + 1) % kv->n_kv_heads : head) *",
         1,
     ),
     ("cpu/kernels/elementwise.h", r"vf_add\(a, b\)\)", r"PLANTED(residual) ? a : vf_add(a, b))", 1),
@@ -157,7 +157,7 @@ class PlantedCore:
 
     def __init__(self, library: Path):
         core = self._core = ctypes.CDLL(str(library))
-        for name in ("cpu_device_create", "cpu_program_create", "cpu_program_value", "cpu_kv_page"):
+        for name in ("cpu_device_create", "cpu_program_create", "cpu_program_value"):
             getattr(core, name).restype = ctypes.c_void_p
         core.cpu_kv_create.restype = ctypes.c_void_p
         core.cpu_kv_page_bytes.restype = ctypes.c_int64
@@ -202,8 +202,10 @@ class PlantedCore:
             def grow(self, n_pages: int) -> bool:
                 return bool(core.cpu_kv_grow(handle, n_pages) == 0)
 
-            def page_address(self, page: int, layer: int) -> int:
-                return int(core.cpu_kv_page(handle, page, layer) or 0)
+            def read(self, *where: int) -> None:
+                *place, keys, values = where
+                to = ctypes.c_void_p(keys), ctypes.c_void_p(values)
+                assert core.cpu_kv_read(handle, *place, *to) == 0
 
         pool = PagePool()
         pool.handle = handle  # type: ignore[attr-defined]

@@ -206,6 +206,12 @@ def test_errors_name_the_file():
         ChatTemplate(tokenizer("{{ raise_exception('no') }}"), "model.gguf").render([])
 
 
+def test_a_reason_is_no_flood():
+    with pytest.raises(ChatTemplateError) as caught:
+        render("{{ raise_exception('x' * 1000000) }}")
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize("message", [{}, {"role": "user"}, {"content": "x"}, {"role": 1}])
 def test_malformed_messages_are_refused(message):
     with pytest.raises(ChatTemplateError, match=r"message 1: expected a mapping with 'role'"):

@@ -50,9 +50,27 @@ cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type);
 void cpu_kv_destroy(cpu_kv *kv);
 int cpu_kv_grow(cpu_kv *kv, int n_pages); /* 0, or -1 out of memory (nothing changes) */
 int64_t cpu_kv_page_bytes(const cpu_kv *kv);
-/* A layer's keys in a page and, behind them, its values, for tracing: [n_kv_heads, head_dim,
- * PAGE_TOKENS] and [n_kv_heads, PAGE_TOKENS, head_dim rounded up to 16]. NULL: no such page. */
-const void *cpu_kv_page(const cpu_kv *kv, int page, int layer);
+/* A layer's keys and values at the places [first, end) of a page, for tracing:
+ * [end - first, n_kv_heads, head_dim] each. Returns 0, or -1: no such page, layer or places. */
+int cpu_kv_read(const cpu_kv *kv, int page, int layer, int first, int end, float *keys,
+                float *values);
+
+/* Of the elements seen so far. Sums, smallest and largest are over the finite ones; to begin with
+ * 0, 0, infinity and -infinity. bad: where the first NaN or infinity is; to begin with -1. */
+typedef struct {
+    int64_t count, n_zeros, n_nan, n_inf, bad_row, bad_element;
+    double total, squares, min, max;
+} cpu_statistics;
+
+/* Rows of a value, float or double; `value` is the index of its statistics. */
+typedef struct {
+    int64_t value;
+    const void *data;
+    int64_t is_double, n_rows, width, first_row;
+} cpu_rows;
+
+/* Takes in n blocks of rows. */
+void cpu_add_statistics(int isa, const cpu_rows *rows, int n, cpu_statistics *statistics);
 
 /* What all threads can do at most, each a rate a second (limits.c); 0 in a forked child.
  * Bytes read of `memory`, each once, prefetching `ahead` bytes of what is being read; operations of

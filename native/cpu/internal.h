@@ -94,7 +94,9 @@ typedef struct {
     int thread, n_threads;
     const token_run *runs;
     int n_runs;
-    atomic_int *counter; /* of the op that runs: units handed out so far */
+    atomic_int *counter; /* units handed out so far, of what the op that runs is doing */
+    int done;            /* by this thread, of these */
+    int64_t expected;    /* units of everything before */
     char *scratch;       /* this thread's own */
 } work;
 
@@ -110,12 +112,20 @@ typedef struct {
 
 const limit_loops *cpu_device_limits(const cpu_device *device);
 
+/* Of a block of a value: sums and extremes (kernels/statistics.h). */
+typedef struct {
+    float total, squares, nonzeros, min, max;
+} block_statistics;
+
 /* One instruction set: its ops, what they keep in registers, and what they are measured by. */
 typedef struct {
     op_function *ops[OP_COUNT];
     cpu_tiles tiles;
+    block_statistics (*statistics)(const float *x, int64_t n);
     limit_loops limits;
 } kernel_table;
+
+enum { OP_COUNTERS = 2 }; /* an op may prepare what it then works on */
 
 struct cpu_program {
     program_tables tables;      /* its own copies */
@@ -123,7 +133,7 @@ struct cpu_program {
     char *shared_scratch;       /* activations of the op that runs */
     char *thread_scratch;       /* [n_threads, thread_scratch_bytes] */
     size_t thread_scratch_bytes;
-    atomic_int *counters;       /* [n_ops] */
+    atomic_int *counters;       /* [n_ops, OP_COUNTERS] */
     token_run *runs;            /* [max_tokens] */
 };
 
@@ -156,27 +166,35 @@ static inline int value_width(const work *w, int value)
     return value_of(w, value)->width;
 }
 
-/* The rows [*first, *end) of n that a thread takes where every row costs the same. */
-static inline void thread_share(const work *w, int n, int *first, int *end)
-{
-    *first = (int)((int64_t)n * w->thread / w->n_threads);
-    *end = (int)((int64_t)n * (w->thread + 1) / w->n_threads);
-}
-
-/* The next units [*first, *end) of `total` for this thread; 0 when none are left. Half of an even
- * share of what remains, so that threads read long stretches of memory and still end together. */
+/* The next units [*first, *end) of `total` for this thread; 0 when none are left, which every op has
+ * to come to: then the units that this thread did are told, and a next call is about other units.
+ * Half of an even share of what remains at a time, so that threads read long stretches of memory
+ * and still end together. */
 static inline int next_units(work *w, int total, int *first, int *end)
 {
     int taken = atomic_load_explicit(w->counter, memory_order_relaxed), count;
     do {
-        if (taken >= total) return 0;
+        if (taken >= total) {
+            if (w->done) pool_add_done(w->pool, w->done);
+            w->expected += total;
+            w->done = 0;
+            w->counter++;
+            return 0;
+        }
         count = (total - taken) / (2 * w->n_threads);
         if (count < 1) count = 1;
     } while (!atomic_compare_exchange_weak_explicit(w->counter, &taken, taken + count,
                                                     memory_order_relaxed, memory_order_relaxed));
     *first = taken;
     *end = taken + count;
+    w->done += count;
     return 1;
+}
+
+/* Waits until all units of all ops up to here are done, whoever has taken them. */
+static inline void wait_for_units(const work *w)
+{
+    if (w->n_threads > 1) pool_wait_done(w->pool, w->expected);
 }
 
 /* Bytes an op's activations take for n tokens, and their places from `base`: see activations.c. */

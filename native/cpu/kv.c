@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "cpu/internal.h"
+#include "half.h"
 
 cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
 {
@@ -30,11 +31,26 @@ void cpu_kv_destroy(cpu_kv *kv)
 
 int64_t cpu_kv_page_bytes(const cpu_kv *kv) { return kv->page_bytes; }
 
-const void *cpu_kv_page(const cpu_kv *kv, int page, int layer)
+static float element(const void *from, int64_t i, int type)
 {
-    return page < 0 || page >= kv->n_pages || layer < 0 || layer >= kv->n_layers
-               ? NULL
-               : kv_k(kv, page, layer);
+    return type == KV_F16 ? f16_to_f32(((const uint16_t *)from)[i]) : ((const float *)from)[i];
+}
+
+int cpu_kv_read(const cpu_kv *kv, int page, int layer, int first, int end, float *keys,
+                float *values)
+{
+    if (page < 0 || page >= kv->n_pages || layer < 0 || layer >= kv->n_layers) return -1;
+    if (first < 0 || first > end || end > PAGE_TOKENS) return -1;
+    const void *k = kv_k(kv, page, layer), *v = kv_v(kv, page, layer);
+    const int64_t row = (int64_t)kv->n_kv_heads * kv->head_dim;
+    for (int64_t head = 0; head < kv->n_kv_heads; head++)
+        for (int64_t token = first; token < end; token++)
+            for (int64_t d = 0; d < kv->head_dim; d++) {
+                const int64_t to = (token - first) * row + head * kv->head_dim + d;
+                keys[to] = element(k, (head * kv->head_dim + d) * PAGE_TOKENS + token, kv->type);
+                values[to] = element(v, (head * PAGE_TOKENS + token) * kv->head_stride + d, kv->type);
+            }
+    return 0;
 }
 
 int cpu_kv_grow(cpu_kv *kv, int n_pages)

@@ -5,16 +5,28 @@
 #include "cpu/internal.h"
 
 typedef struct {
+    thread_pool *pool;
     const limit_loops *loops;
     const char *memory; /* to be read, or NULL */
     size_t each, ahead; /* bytes of a thread */
     void (*work)(int64_t);
     int64_t rounds;
+    double begun; /* seconds of the clock */
 } measurement;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static void run(void *argument, int thread)
 {
-    const measurement *m = argument;
+    measurement *m = argument;
+    pool_add_done(m->pool, 1); /* here all have to come, and begin together */
+    pool_wait_done(m->pool, pool_threads(m->pool));
+    if (thread == 0) m->begun = now();
     if (m->memory)
         m->loops->read(m->memory + (size_t)thread * m->each, m->each, m->ahead);
     else
@@ -24,21 +36,17 @@ static void run(void *argument, int thread)
 /* `amount` of what every thread does, a second; the time is that of the slowest thread. */
 static double rate(cpu_device *device, measurement *m, double amount)
 {
-    thread_pool *pool = cpu_device_pool(device);
-    struct timespec begin, end;
-    if (pool_forked(pool)) return 0;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    pool_run(pool, run, m);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    double seconds = (double)(end.tv_sec - begin.tv_sec)
-                     + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
-    return amount * pool_threads(pool) / seconds;
+    m->pool = cpu_device_pool(device);
+    m->loops = cpu_device_limits(device);
+    if (pool_forked(m->pool)) return 0;
+    pool_run(m->pool, run, m);
+    return amount * pool_threads(m->pool) / (now() - m->begun);
 }
 
 double cpu_read_rate(cpu_device *device, const void *memory, size_t bytes, size_t ahead)
 {
     enum { PAGE = 4096 };
-    measurement m = {cpu_device_limits(device), memory, 0, ahead, NULL, 0};
+    measurement m = {.memory = memory, .ahead = ahead};
     m.each = bytes / (size_t)pool_threads(cpu_device_pool(device)) / PAGE * PAGE;
     return rate(device, &m, (double)m.each);
 }
@@ -46,13 +54,13 @@ double cpu_read_rate(cpu_device *device, const void *memory, size_t bytes, size_
 double cpu_fma_rate(cpu_device *device, int64_t rounds)
 {
     const limit_loops *loops = cpu_device_limits(device);
-    measurement m = {.loops = loops, .work = loops->fma, .rounds = rounds};
+    measurement m = {.work = loops->fma, .rounds = rounds};
     return rate(device, &m, (double)rounds * loops->fma_operations);
 }
 
 double cpu_dot_rate(cpu_device *device, int64_t rounds)
 {
     const limit_loops *loops = cpu_device_limits(device);
-    measurement m = {.loops = loops, .work = loops->dot, .rounds = rounds};
+    measurement m = {.work = loops->dot, .rounds = rounds};
     return rate(device, &m, (double)rounds * loops->dot_operations);
 }

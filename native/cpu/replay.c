@@ -150,7 +150,7 @@ cpu_program *cpu_program_create(cpu_device *device, const program_tables *t, int
     p->shared_scratch = lines(need.shared);
     p->thread_scratch_bytes = need.thread;
     p->thread_scratch = lines(need.thread * (size_t)pool_threads(device->pool));
-    p->counters = calloc((size_t)t->n_ops + 1, sizeof *p->counters);
+    p->counters = calloc((size_t)t->n_ops * OP_COUNTERS + 1, sizeof *p->counters);
     p->runs = calloc((size_t)t->max_tokens + 1, sizeof *p->runs);
     if (p->tables.ops && p->tables.values && p->tables.weights && p->arena && p->shared_scratch
         && p->thread_scratch && p->counters && p->runs)
@@ -188,8 +188,8 @@ typedef struct {
     int (*poll)(void);
     int n_runs;
     struct timespec polled;
-    int status;         /* written by thread 0 alone */
-    atomic_int stop_at; /* the op before which every thread leaves */
+    int status;      /* written by thread 0 alone */
+    atomic_int stop; /* set when that is not STEP_OK: threads leave before their next op that waits */
 } replay;
 
 enum { POLL_NANOSECONDS = 20000000 };
@@ -207,17 +207,16 @@ static enum step_status look_up(replay *r)
     return r->poll && r->poll() ? STEP_INTERRUPTED : STEP_OK;
 }
 
-/* Meets the other threads before op number `at`; returns whether to run it.
- * The answer names an op, since a thread may ask for it only when thread 0, further on, has already
- * decided to stop before a later op: with a plain flag it would leave one meeting too early. */
-static int go_on(replay *r, thread_pool *pool, int thread, int at)
+/* Waits for the ops before, and returns whether to go on. Thread 0 has taken nothing of the next op
+ * when it decides to stop; a thread that is already there does it to its end. */
+static int go_on(replay *r, const work *w)
 {
-    if (thread == 0) {
+    if (w->thread == 0) {
         r->status = look_up(r);
-        if (r->status != STEP_OK) atomic_store(&r->stop_at, at);
+        if (r->status != STEP_OK) atomic_store(&r->stop, 1);
     }
-    pool_barrier(pool);
-    return at < atomic_load(&r->stop_at);
+    wait_for_units(w);
+    return !atomic_load(&r->stop);
 }
 
 static void replay_ops(void *argument, int thread)
@@ -226,11 +225,12 @@ static void replay_ops(void *argument, int thread)
     cpu_program *p = r->program;
     thread_pool *pool = r->device->pool;
     char *scratch = p->thread_scratch + (size_t)thread * p->thread_scratch_bytes;
-    work w = {p, r->step, r->kv, pool, thread, pool_threads(pool), p->runs, r->n_runs, NULL, NULL};
+    work w = {.program = p, .step = r->step, .kv = r->kv, .pool = pool, .thread = thread,
+              .n_threads = pool_threads(pool), .runs = p->runs, .n_runs = r->n_runs};
     for (int i = 0; i < p->tables.n_ops; i++) {
         const op_record *op = &p->tables.ops[i];
-        if (op->barrier && !go_on(r, pool, thread, i)) return;
-        w.counter = &p->counters[i];
+        if (op->barrier && !go_on(r, &w)) return;
+        w.counter = &p->counters[i * OP_COUNTERS];
         w.scratch = scratch;
         r->device->kernels->ops[op->op](&w, op);
     }
@@ -260,9 +260,10 @@ int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *s
     if (sound != STEP_OK) return sound;
     replay r = {.device = device, .program = program, .kv = kv, .step = step, .cancel = cancel,
                 .poll = poll, .n_runs = find_runs(program, step), .status = STEP_OK};
-    atomic_init(&r.stop_at, program->tables.n_ops);
+    atomic_init(&r.stop, 0);
     clock_gettime(CLOCK_MONOTONIC, &r.polled);
-    for (int i = 0; i < program->tables.n_ops; i++) atomic_init(&program->counters[i], 0);
+    for (int i = 0; i < program->tables.n_ops * OP_COUNTERS; i++)
+        atomic_store_explicit(&program->counters[i], 0, memory_order_relaxed);
     pool_run(device->pool, replay_ops, &r);
     return r.status;
 }

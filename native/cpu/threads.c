@@ -1,6 +1,6 @@
-/* A pool of threads that run one job together and meet at barriers.
+/* Threads that take part in jobs: see threads.h.
  *
- * Ops are short (tens of microseconds), so a thread that waits spins first; the machine may be
+ * What threads wait for lasts microseconds, so a thread that waits spins first; the machine may be
  * shared, so it then yields, and at last sleeps on a condition variable.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -21,25 +21,28 @@
 #define RELAX() ((void)0)
 #endif
 
-enum { SPINS = 4000, YIELDS = 200 };
+enum { SPINS = 4000, YIELDS = 200, COUNTERS = 3 };
 
-/* A counter that threads wait for to move on. */
+/* A counter that only grows while somebody waits for it to reach a number. */
 typedef struct {
-    _Alignas(64) atomic_uint value;
+    _Alignas(64) _Atomic int64_t value;
     atomic_int sleepers;
     pthread_mutex_t mutex;
     pthread_cond_t moved;
 } signal_counter;
 
 struct thread_pool {
-    signal_counter start;   /* counts jobs */
-    signal_counter meeting; /* counts barriers passed */
-    _Alignas(64) atomic_int arrived;
+    signal_counter start; /* jobs begun */
+    signal_counter done;  /* pieces of this job */
+    signal_counter left;  /* how often a thread has left a job that it had joined */
+    /* Twice the number of times that threads joined a job, and 1 while they may. One number, so
+     * that nobody joins between the closing of a job and the count of those who are still in it. */
+    _Alignas(64) _Atomic int64_t gate;
     int n_threads;
     pid_t owner;
-    void (*job)(void *, int);
+    void (*job)(void *, int); /* written and read while the gate is closed, or inside it */
     void *argument;
-    int ending;
+    atomic_int ending; /* read by threads that are late for a job, too */
     pthread_t *threads; /* [n_threads - 1] */
     struct worker *workers;
 };
@@ -65,51 +68,53 @@ static void counter_free(signal_counter *c)
     pthread_mutex_destroy(&c->mutex);
 }
 
-static void counter_advance(signal_counter *c)
+static void counter_advance(signal_counter *c, int64_t n)
 {
     /* Sequentially consistent on both sides: either the sleeper sees the new value or we see it. */
-    atomic_fetch_add(&c->value, 1);
+    atomic_fetch_add(&c->value, n);
     if (atomic_load(&c->sleepers) == 0) return;
     pthread_mutex_lock(&c->mutex);
     pthread_cond_broadcast(&c->moved);
     pthread_mutex_unlock(&c->mutex);
 }
 
-static void counter_wait(signal_counter *c, unsigned seen)
+static void counter_wait(signal_counter *c, int64_t wanted)
 {
     for (int i = 0; i < SPINS + YIELDS; i++) {
-        if (atomic_load_explicit(&c->value, memory_order_acquire) != seen) return;
+        if (atomic_load_explicit(&c->value, memory_order_acquire) >= wanted) return;
         if (i < SPINS) RELAX();
         else sched_yield();
     }
     pthread_mutex_lock(&c->mutex);
     atomic_fetch_add(&c->sleepers, 1);
-    while (atomic_load(&c->value) == seen) pthread_cond_wait(&c->moved, &c->mutex);
+    while (atomic_load(&c->value) < wanted) pthread_cond_wait(&c->moved, &c->mutex);
     atomic_fetch_sub(&c->sleepers, 1);
     pthread_mutex_unlock(&c->mutex);
 }
 
-void pool_barrier(thread_pool *pool)
+void pool_add_done(thread_pool *pool, int64_t n) { counter_advance(&pool->done, n); }
+
+void pool_wait_done(thread_pool *pool, int64_t n) { counter_wait(&pool->done, n); }
+
+static int join_job(thread_pool *pool)
 {
-    if (pool->n_threads == 1) return;
-    unsigned seen = atomic_load(&pool->meeting.value);
-    if (atomic_fetch_add(&pool->arrived, 1) == pool->n_threads - 1) {
-        atomic_store(&pool->arrived, 0);
-        counter_advance(&pool->meeting);
-    } else {
-        counter_wait(&pool->meeting, seen);
-    }
+    int64_t gate = atomic_load(&pool->gate);
+    while (gate & 1)
+        if (atomic_compare_exchange_weak(&pool->gate, &gate, gate + 2)) return 1;
+    return 0;
 }
 
 static void *work(void *argument)
 {
     struct worker *self = argument;
     thread_pool *pool = self->pool;
-    for (unsigned seen = 0;; seen++) {
-        counter_wait(&pool->start, seen);
-        if (pool->ending) return NULL;
+    for (int64_t seen = 0;;) {
+        counter_wait(&pool->start, seen + 1);
+        seen = atomic_load(&pool->start.value);
+        if (atomic_load(&pool->ending)) return NULL;
+        if (!join_job(pool)) continue;
         pool->job(pool->argument, self->index);
-        pool_barrier(pool);
+        counter_advance(&pool->left, 1);
     }
 }
 
@@ -117,9 +122,14 @@ void pool_run(thread_pool *pool, void (*job)(void *, int), void *argument)
 {
     pool->job = job;
     pool->argument = argument;
-    if (pool->n_threads > 1) counter_advance(&pool->start);
+    atomic_store(&pool->done.value, 0);
+    if (pool->n_threads > 1) {
+        atomic_fetch_or(&pool->gate, 1);
+        counter_advance(&pool->start, 1);
+    }
     job(argument, 0);
-    pool_barrier(pool);
+    if (pool->n_threads > 1)
+        counter_wait(&pool->left, atomic_fetch_and(&pool->gate, ~(int64_t)1) >> 1);
 }
 
 int pool_threads(const thread_pool *pool) { return pool->n_threads; }
@@ -128,17 +138,16 @@ int pool_forked(const thread_pool *pool) { return pool->owner != getpid(); }
 
 static void end_threads(thread_pool *pool, int n_started)
 {
-    pool->ending = 1;
-    if (n_started > 0) counter_advance(&pool->start);
+    atomic_store(&pool->ending, 1);
+    if (n_started > 0) counter_advance(&pool->start, 1);
     for (int i = 0; i < n_started; i++) pthread_join(pool->threads[i], NULL);
 }
 
 static void pool_free(thread_pool *pool)
 {
-    if (!pool_forked(pool)) { /* glibc would wait for sleepers that did not come along */
-        counter_free(&pool->start);
-        counter_free(&pool->meeting);
-    }
+    signal_counter *counters[] = {&pool->start, &pool->done, &pool->left};
+    for (int i = 0; i < COUNTERS && !pool_forked(pool); i++) /* in a fork, glibc would wait for */
+        counter_free(counters[i]);                           /* sleepers that did not come along */
     free(pool->threads);
     free(pool->workers);
     free(pool);
@@ -149,16 +158,15 @@ thread_pool *pool_create(int n_threads)
     thread_pool *pool = aligned_alloc(64, (sizeof *pool + 63) / 64 * 64);
     if (!pool) return NULL;
     *pool = (thread_pool){.n_threads = n_threads, .owner = getpid()};
-    atomic_init(&pool->arrived, 0);
-    if (counter_init(&pool->start)) {
-        free(pool);
-        return NULL;
-    }
-    if (counter_init(&pool->meeting)) {
-        counter_free(&pool->start);
-        free(pool);
-        return NULL;
-    }
+    atomic_init(&pool->gate, 0);
+    atomic_init(&pool->ending, 0);
+    signal_counter *counters[] = {&pool->start, &pool->done, &pool->left};
+    for (int i = 0; i < COUNTERS; i++)
+        if (counter_init(counters[i])) {
+            while (i-- > 0) counter_free(counters[i]);
+            free(pool);
+            return NULL;
+        }
     pool->threads = calloc((size_t)n_threads, sizeof *pool->threads);
     pool->workers = calloc((size_t)n_threads, sizeof *pool->workers);
     int started = 0;

@@ -85,7 +85,13 @@ cdef extern from "cpu/cpu.h" nogil:
     void cpu_kv_destroy(cpu_kv *kv)
     int cpu_kv_grow(cpu_kv *kv, int n_pages)
     int64_t cpu_kv_page_bytes(const cpu_kv *kv)
-    const void *cpu_kv_page(const cpu_kv *kv, int page, int layer)
+    int cpu_kv_read(const cpu_kv *kv, int page, int layer, int first, int end, float *keys,
+                    float *values)
+    ctypedef struct cpu_statistics:
+        pass
+    ctypedef struct cpu_rows:
+        pass
+    void cpu_add_statistics(int isa, const cpu_rows *rows, int n, cpu_statistics *statistics)
     double cpu_read_rate(cpu_device *device, const void *memory, size_t bytes, size_t ahead)
     double cpu_fma_rate(cpu_device *device, int64_t rounds)
     double cpu_dot_rate(cpu_device *device, int64_t rounds)
@@ -162,6 +168,14 @@ def unused_features():
 def instruction_set_tiles(int isa):
     """What its kernels keep in registers: see cpu_tiles in native/cpu/cpu.h."""
     return dict(cpu_isa_tiles(isa))
+
+
+def add_statistics(int isa, uintptr_t rows, int n, uintptr_t statistics):
+    """Takes in n cpu_rows; both tables are native/cpu/cpu.h's."""
+    if not cpu_isa_available(isa):
+        raise ValueError("instruction set")
+    with nogil:
+        cpu_add_statistics(isa, <const cpu_rows *>rows, n, <cpu_statistics *>statistics)
 
 
 def packed_bytes(int fmt, int n_out, int n_in):
@@ -292,9 +306,10 @@ cdef class PagePool:
         """Makes room for at least n_pages pages; False where there is no memory."""
         return cpu_kv_grow(self.handle, n_pages) == 0
 
-    def page_address(self, int page, int layer):
-        """Where a layer's keys and values of a page lie (see cpu_kv_page), or 0."""
-        return <uintptr_t>cpu_kv_page(self.handle, page, layer)
+    def read(self, int page, int layer, int first, int end, uintptr_t keys, uintptr_t values):
+        """A layer's keys and values in a page: see cpu_kv_read."""
+        if cpu_kv_read(self.handle, page, layer, first, end, <float *>keys, <float *>values):
+            raise IndexError(f"places {first} to {end} in page {page} of layer {layer}")
 
 
 def run_step(Program program, PagePool pool, int n_tokens, uintptr_t token_ids,

@@ -24,6 +24,8 @@ __all__ = ["ChatTemplate", "Message", "as_messages"]
 Message = Mapping[str, Any]
 """A turn: "role" ("system", "user", "assistant", ...), "content", and what else templates read."""
 
+MAX_REASON = 400  # characters of what a template gives as the reason of its refusal
+
 # Characters of Unicode's private use: the first that no message holds marks the spellings of
 # special tokens that somebody typed.
 _MARKS = range(0xE000, 0xF900)
@@ -135,7 +137,7 @@ class ChatTemplate:
         return "" if token is None else self._tokenizer.token_text(token)
 
     def _failed(self, error: BaseException) -> ChatTemplateError:
-        reason = str(error).strip() or type(error).__name__
+        reason = str(error).strip()[:MAX_REASON] or type(error).__name__
         line = getattr(error, "lineno", None)
         at = f", line {line}" if line else ""
         return ChatTemplateError(f"{self._where}chat template{at}: {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .trace.statistics import Statistics, summary
+from .trace.statistics import statistics_of, summary
 from .trace.values import outputs
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ def log_step(loaded: LoadedProgram, step: Step, logits: np.ndarray) -> None:
     print(f"step: {len(step.token_ids)} tokens, positions {first} to {last}", file=sys.stderr)
     for op, value, x in outputs(loaded, step, logits):
         if len(x):
-            statistics = Statistics()
-            statistics.add(x)
-            shown = f"{value.name:<22} {op.kind:<16} {x.shape!s:<16} {summary(statistics)}"
+            numbers = summary(statistics_of(x))
+            shown = f"{value.name:<22} {op.kind:<16} {x.shape!s:<16} {numbers}"
             print(f"  {shown}", file=sys.stderr)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .batch import Work
     from .graph.program import Program
     from .trace import Run
+    from .trace.program import TracedProgram
 
     Prompt: TypeAlias = str | Sequence[int]
 
@@ -110,6 +111,7 @@ class Engine:
         self.lock = threading.RLock()
         self.cancellations = 0
         self.closed = False
+        self.traced: TracedProgram | None = None  # the last trace's, for the next
         _engines.add(self)
 
     @cached_property
@@ -140,7 +142,7 @@ class Engine:
         """Frees the device's memory. The Engine cannot be used afterwards."""
         with self.lock:
             self.closed = True
-            for name in ("_program", "cache", "_device", "model", "chat_template"):
+            for name in ("_program", "cache", "_device", "model", "chat_template", "traced"):
                 self.__dict__.pop(name, None)
 
     def __enter__(self) -> Engine:

@@ -109,7 +109,7 @@ class Runner:
         return self.loaded.run(self.pool, step)
 
     def read(self, value: Value, n_tokens: int) -> np.ndarray:
-        return self.loaded.read(value, n_tokens)
+        return self.loaded.read(value, n_tokens).copy()
 
 
 def reference_device() -> Device:

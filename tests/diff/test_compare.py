@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import smelt.trace.record
+import smelt.trace.program
 from metal_device import need_metal_device
 from small_engine import prompt_ids
 from smelt import Engine, SmeltError
@@ -81,7 +81,7 @@ def test_a_run_and_itself(traced: Tracer) -> None:
 def test_blocks_and_files(traced: Tracer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was streamed in chunks, beside one in memory."""
     whole = traced("q8_0", "cpu")
-    monkeypatch.setattr(smelt.trace.record, "ARENA_BYTES", 300_000)
+    monkeypatch.setattr(smelt.trace.program, "ARENA_BYTES", 300_000)
     with Engine(whole.info.model, device="cpu", threads=2) as engine:
         engine.trace(IDS, path=tmp_path / "run.npz").close()
     with load_run(tmp_path / "run.npz") as run:

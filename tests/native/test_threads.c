@@ -1,4 +1,4 @@
-/* The thread pool under stress: jobs, barriers, sleepers, start and stop, and a fork. */
+/* The thread pool under stress: jobs in phases, sleepers, late comers, start and stop, and a fork. */
 #define _DEFAULT_SOURCE
 #define _DARWIN_C_SOURCE
 #include <signal.h>
@@ -11,60 +11,69 @@
 #include "check.h"
 #include "cpu/threads.h"
 
-enum { MOST_THREADS = 8, PHASES = 30 };
+enum { MOST_THREADS = 8, PHASES = 30, PIECES = 24 };
 
 typedef struct {
     thread_pool *pool;
-    int written[MOST_THREADS]; /* plain ints: the barrier alone makes them visible */
+    atomic_int taken[PHASES];
+    int written[PIECES];        /* plain ints: the waiting alone makes them visible */
     atomic_int wrong;
-    int sleeper;               /* this thread comes late to a barrier, so that the others sleep */
-} rounds;
+    atomic_int came[MOST_THREADS];
+    int slow_phase;             /* in which a piece takes so long that those who wait fall asleep */
+} phases;
 
-static void run_rounds(void *argument, int thread)
+/* Every phase reads what all pieces of the one before have written. */
+static void run_phases(void *argument, int thread)
 {
-    rounds *r = argument;
-    int n = pool_threads(r->pool);
-    for (int phase = 1; phase <= PHASES; phase++) {
-        r->written[thread] = phase;
-        if (thread == r->sleeper && phase % 15 == 0) usleep(3000);
-        pool_barrier(r->pool);
-        for (int i = 0; i < n; i++)
-            if (r->written[i] != phase) atomic_fetch_add(&r->wrong, 1);
-        pool_barrier(r->pool);
+    phases *p = argument;
+    atomic_fetch_add(&p->came[thread], 1);
+    for (int phase = 0; phase < PHASES; phase++) {
+        int done = 0;
+        for (int piece; (piece = atomic_fetch_add(&p->taken[phase], 1)) < PIECES; done++) {
+            if (p->written[piece] != phase) atomic_fetch_add(&p->wrong, 1);
+            if (phase == p->slow_phase && piece == 0) usleep(5000);
+            p->written[piece] = phase + 1;
+        }
+        pool_add_done(p->pool, done);
+        pool_wait_done(p->pool, (int64_t)(phase + 1) * PIECES);
     }
 }
 
-static void test_barriers(int n_threads)
+static void test_phases(int n_threads)
 {
     thread_pool *pool = pool_create(n_threads);
     CHECK(pool && pool_threads(pool) == n_threads, "a pool of %d threads", n_threads);
-    rounds r = {.pool = pool, .sleeper = -1};
-    for (int job = 0; job < 10; job++) {
-        if (job > 7) r.sleeper = job % n_threads;
-        if (job % 10 == 9) usleep(3000); /* the workers sleep until the next job */
-        pool_run(pool, run_rounds, &r);
-        for (int i = 0; i < n_threads; i++)
-            CHECK(r.written[i] == PHASES, "thread %d of %d did not run", i, n_threads);
+    for (int job = 0; job < 200; job++) {
+        phases p = {.pool = pool, .slow_phase = job % 50 == 7 ? 13 : -1};
+        if (job % 50 == 9) usleep(3000); /* the others sleep until the next job */
+        pool_run(pool, run_phases, &p);
+        for (int i = 0; i < PIECES; i++)
+            CHECK(p.written[i] == PHASES, "job %d: piece %d of %d threads is at phase %d", job, i,
+                  n_threads, p.written[i]);
+        CHECK(atomic_load(&p.wrong) == 0, "%d threads: a phase began early", n_threads);
+        CHECK(atomic_load(&p.came[0]) == 1, "thread 0 came %d times", atomic_load(&p.came[0]));
     }
-    CHECK(atomic_load(&r.wrong) == 0, "%d threads: a barrier let one through early", n_threads);
     pool_destroy(pool);
 }
 
-static void count_in(void *argument, int thread)
+/* A job whose threads wait until all have come: they do come, asleep or not. */
+static void all_come(void *argument, int thread)
 {
+    thread_pool *pool = *(thread_pool **)argument;
     (void)thread;
-    atomic_fetch_add((atomic_int *)argument, 1);
+    pool_add_done(pool, 1);
+    pool_wait_done(pool, pool_threads(pool));
 }
 
 static void test_start_and_stop(void)
 {
     for (int i = 0; i < 60; i++) {
-        int n_threads = 1 + i % MOST_THREADS;
-        atomic_int count = 0;
-        thread_pool *pool = pool_create(n_threads);
-        for (int job = 0; pool && job < i % 3; job++) pool_run(pool, count_in, &count);
-        CHECK(pool && atomic_load(&count) == n_threads * (i % 3), "%d threads, %d jobs: %d came",
-              n_threads, i % 3, atomic_load(&count));
+        thread_pool *pool = pool_create(1 + i % MOST_THREADS);
+        CHECK(pool != NULL, "a pool of %d threads", 1 + i % MOST_THREADS);
+        for (int job = 0; job < i % 3; job++) {
+            if (i % 20 == 5) usleep(3000);
+            pool_run(pool, all_come, &pool);
+        }
         pool_destroy(pool);
     }
 }
@@ -74,9 +83,8 @@ static void test_start_and_stop(void)
 static void test_fork(void)
 {
     for (int asleep = 0; asleep < 2; asleep++) {
-        atomic_int count = 0;
         thread_pool *pool = pool_create(3);
-        pool_run(pool, count_in, &count);
+        pool_run(pool, all_come, &pool);
         if (asleep) usleep(50000);
         fflush(NULL);
         pid_t child = fork();
@@ -99,7 +107,7 @@ static void test_fork(void)
 
 void test_threads(void)
 {
-    for (int n_threads = 1; n_threads <= MOST_THREADS; n_threads++) test_barriers(n_threads);
+    for (int n_threads = 1; n_threads <= MOST_THREADS; n_threads++) test_phases(n_threads);
     test_start_and_stop();
     test_fork();
 }

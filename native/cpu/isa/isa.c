@@ -132,7 +132,14 @@ const feature *unused_features(int *count)
 
 int instruction_set_is_here(const instruction_set *set)
 {
-    for (int i = 0; i < MOST_NEEDS && set->needs[i]; i++)
-        if (!feature_is_here(set->needs[i])) return 0;
-    return 1;
+    enum { NOT_ASKED, NO, YES }; /* a virtual machine takes tens of microseconds for each CPUID */
+    static atomic_int answers[sizeof sets / sizeof *sets];
+    atomic_int *answer = &answers[set - sets];
+    if (atomic_load(answer) == NOT_ASKED) {
+        int is_here = YES;
+        for (int i = 0; i < MOST_NEEDS && set->needs[i]; i++)
+            if (!feature_is_here(set->needs[i])) is_here = NO;
+        atomic_store(answer, is_here);
+    }
+    return atomic_load(answer) == YES;
 }

@@ -77,36 +77,63 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
     }
 }
 
-/* Fills `a` with what an op needs of its first input for the n_weights matrices at every second
- * place of `weights`, normalised by `gain` unless that is NULL. One row is prepared by every thread
- * for itself, which is cheaper than a meeting; more rows are shared out, and all threads meet when
- * they are ready (and before, if the op did not wait: others may still read the last op's). An op
- * with a gain may take selected rows of its input. */
-V_INLINE void prepare_activations(work *w, const op_record *op, const float *gain,
-                                  const int32_t *weights, int n_weights, activations *a)
+/* What an op's matrices take as their left side. */
+typedef struct {
+    activations a;
+    const float *x, *gain; /* the rows, and what they are normalised by unless it is NULL */
+    const int32_t *selected;
+    float *normalised;
+    float eps;
+    int wanted;   /* forms: 1 << enum activation */
+    int is_ready;
+} left_side;
+
+V_INLINE void prepare_row(left_side *l, int t)
 {
-    const int x_value = op->inputs[0];
-    const cpu_program *p = w->program;
-    int n = value_rows(w, op->outputs[0]), n_in = value_width(w, x_value);
-    const float *x = value_data(w, x_value);
-    const int32_t *selected = selected_rows(w, op);
-    int first = 0, end = n, wanted = 0;
-    activations_place(a, n, n_in, n == 1 ? w->scratch : p->shared_scratch);
-    w->scratch += n == 1 ? activations_bytes(1, n_in) : 0;
-    if (n > 1) thread_share(w, n, &first, &end);
-    if (n > 1 && !op->barrier) pool_barrier(w->pool);
-    for (int i = 0; i < n_weights; i++)
-        wanted |= 1 << activation_of(p->tables.weights[weights[2 * i]].format);
-    float *rows = (float *)a->f32;
-    if (!gain) a->f32 = x;
-    for (int t = first; t < end; t++) {
-        const float *row = x + (size_t)(selected ? selected[t] : t) * (size_t)n_in;
-        if (gain) {
-            rms_norm_row(row, gain, n_in, op->eps, rows + (size_t)t * (size_t)n_in);
-            row = rows + (size_t)t * (size_t)n_in;
-        }
-        for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)
-            if (wanted >> kind & 1) quantise_row(row, t, a, kind);
+    const int n_in = l->a.n_in;
+    const float *row = l->x + (size_t)(l->selected ? l->selected[t] : t) * (size_t)n_in;
+    if (l->gain) {
+        float *to = l->normalised + (size_t)t * (size_t)n_in;
+        rms_norm_row(row, l->gain, n_in, l->eps, to);
+        row = to;
     }
-    if (n > 1 && (gain || wanted != 1 << ACTIVATION_F32)) pool_barrier(w->pool);
+    for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)
+        if (l->wanted >> kind & 1) quantise_row(row, t, &l->a, kind);
+}
+
+/* What an op needs of its first input for the n_weights matrices at every second place of `weights`,
+ * normalised by `gain` unless that is NULL; an op with a gain may take selected rows. Rows are
+ * shared out, and no thread goes on before all are prepared, nor writes to the shared memory while
+ * the op before, if this one did not wait for it, still reads it. But of a single row each thread
+ * makes one for itself (prepare_single), which is cheaper than to wait for another's. */
+V_INLINE left_side prepare_activations(work *w, const op_record *op, const float *gain,
+                                       const int32_t *weights, int n_weights)
+{
+    const cpu_program *p = w->program;
+    const int n = value_rows(w, op->outputs[0]), n_in = value_width(w, op->inputs[0]);
+    left_side l = {.x = value_data(w, op->inputs[0]), .gain = gain, .eps = op->eps,
+                   .selected = selected_rows(w, op)};
+    activations_place(&l.a, n, n_in, n == 1 ? w->scratch : p->shared_scratch);
+    w->scratch += n == 1 ? activations_bytes(1, n_in) : 0;
+    for (int i = 0; i < n_weights; i++)
+        l.wanted |= 1 << activation_of(p->tables.weights[weights[2 * i]].format);
+    l.normalised = (float *)l.a.f32;
+    if (!gain) l.a.f32 = l.x;
+    l.is_ready = !gain && l.wanted == 1 << ACTIVATION_F32;
+    if (n == 1 || l.is_ready) return l;
+    if (!op->barrier) wait_for_units(w);
+    int first, end;
+    while (next_units(w, n, &first, &end))
+        for (int t = first; t < end; t++) prepare_row(&l, t);
+    wait_for_units(w);
+    l.is_ready = 1;
+    return l;
+}
+
+/* To be called when a thread has units to do: one that has none, since it is late, must not read
+ * what may no longer be there. */
+V_INLINE void prepare_single(left_side *l)
+{
+    if (!l->is_ready) prepare_row(l, 0);
+    l->is_ready = 1;
 }

@@ -155,40 +155,40 @@ static void op_attention_scores(work *w, const op_record *op)
     int first, end, group = op->n_heads / op->n_kv_heads;
     int capacity = value_width(w, op->outputs[0]) / op->n_heads;
     float *page_scratch = (float *)w->scratch;
-    thread_share(w, w->step->n_tokens * op->n_heads, &first, &end);
-    for (int i = first; i < end; i++) {
-        int t = i / op->n_heads, head = i % op->n_heads, n = w->step->positions[t] + 1;
-        const float *q = value_data(w, op->inputs[0]) + (size_t)i * (size_t)op->head_dim;
-        float *row = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
-        memset(row, 0, (size_t)capacity * sizeof *row);
-        for (int p = 0; p * PAGE_TOKENS < n; p++) {
-            page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
-            float s[PAGE_TOKENS];
-            page_scores(q, page.k, 1, op->head_dim, s);
-            for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++)
-                row[p * PAGE_TOKENS + j] = s[j];
+    while (next_units(w, w->step->n_tokens * op->n_heads, &first, &end))
+        for (int i = first; i < end; i++) {
+            int t = i / op->n_heads, head = i % op->n_heads, n = w->step->positions[t] + 1;
+            const float *q = value_data(w, op->inputs[0]) + (size_t)i * (size_t)op->head_dim;
+            float *row = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
+            memset(row, 0, (size_t)capacity * sizeof *row);
+            for (int p = 0; p * PAGE_TOKENS < n; p++) {
+                page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
+                float s[PAGE_TOKENS];
+                page_scores(q, page.k, 1, op->head_dim, s);
+                for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++)
+                    row[p * PAGE_TOKENS + j] = s[j];
+            }
         }
-    }
 }
 
 static void op_softmax(work *w, const op_record *op)
 {
     int first, end, capacity = value_width(w, op->outputs[0]) / op->n_heads;
-    thread_share(w, w->step->n_tokens * op->n_heads, &first, &end);
-    for (int i = first; i < end; i++) {
-        int n = w->step->positions[i / op->n_heads] + 1;
-        const float *s = value_data(w, op->inputs[0]) + (size_t)i * (size_t)capacity;
-        float *p = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
-        float maximum = -INFINITY, sum = 0.0f, lanes[16];
-        for (int j = 0; j < n; j++) maximum = s[j] > maximum ? s[j] : maximum;
-        memset(p, 0, (size_t)capacity * sizeof *p);
-        for (int j = 0; j < n; j++) {
-            vf_store(lanes, vf_exp(vf_set((s[j] - maximum) * op->scale)));
-            p[j] = lanes[0];
-            sum += p[j];
+    while (next_units(w, w->step->n_tokens * op->n_heads, &first, &end))
+        for (int i = first; i < end; i++) {
+            int n = w->step->positions[i / op->n_heads] + 1;
+            const float *s = value_data(w, op->inputs[0]) + (size_t)i * (size_t)capacity;
+            float *p = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
+            float maximum = -INFINITY, sum = 0.0f, lanes[16];
+            for (int j = 0; j < n; j++) maximum = s[j] > maximum ? s[j] : maximum;
+            memset(p, 0, (size_t)capacity * sizeof *p);
+            for (int j = 0; j < n; j++) {
+                vf_store(lanes, vf_exp(vf_set((s[j] - maximum) * op->scale)));
+                p[j] = lanes[0];
+                sum += p[j];
+            }
+            for (int j = 0; j < n; j++) p[j] /= sum;
         }
-        for (int j = 0; j < n; j++) p[j] /= sum;
-    }
 }
 
 static void op_attention_mix(work *w, const op_record *op)
@@ -196,21 +196,21 @@ static void op_attention_mix(work *w, const op_record *op)
     int first, end, group = op->n_heads / op->n_kv_heads, stride = w->kv->head_stride;
     int capacity = value_width(w, op->inputs[0]) / op->n_heads;
     float *page_scratch = (float *)w->scratch, *out = after_view(w, page_scratch);
-    thread_share(w, w->step->n_tokens * op->n_heads, &first, &end);
-    for (int i = first; i < end; i++) {
-        int t = i / op->n_heads, head = i % op->n_heads, n = w->step->positions[t] + 1;
-        const float *weights = value_data(w, op->inputs[0]) + (size_t)i * (size_t)capacity;
-        float *y = value_data(w, op->outputs[0]) + (size_t)i * (size_t)op->head_dim;
-        memset(out, 0, (size_t)stride * sizeof *out);
-        for (int p = 0; p * PAGE_TOKENS < n; p++) {
-            page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
-            for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++) {
-                vf x = vf_set(weights[p * PAGE_TOKENS + j]);
-                const float *v = page.v + j * stride;
-                for (int k = 0; k < stride; k += 16)
-                    vf_store(out + k, vf_fma(x, vf_load(v + k), vf_load(out + k)));
+    while (next_units(w, w->step->n_tokens * op->n_heads, &first, &end))
+        for (int i = first; i < end; i++) {
+            int t = i / op->n_heads, head = i % op->n_heads, n = w->step->positions[t] + 1;
+            const float *weights = value_data(w, op->inputs[0]) + (size_t)i * (size_t)capacity;
+            float *y = value_data(w, op->outputs[0]) + (size_t)i * (size_t)op->head_dim;
+            memset(out, 0, (size_t)stride * sizeof *out);
+            for (int p = 0; p * PAGE_TOKENS < n; p++) {
+                page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
+                for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++) {
+                    vf x = vf_set(weights[p * PAGE_TOKENS + j]);
+                    const float *v = page.v + j * stride;
+                    for (int k = 0; k < stride; k += 16)
+                        vf_store(out + k, vf_fma(x, vf_load(v + k), vf_load(out + k)));
+                }
             }
+            memcpy(y, out, (size_t)op->head_dim * sizeof *y);
         }
-        memcpy(y, out, (size_t)op->head_dim * sizeof *y);
-    }
 }

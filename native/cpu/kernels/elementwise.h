@@ -3,13 +3,13 @@
 static void op_rms_norm(work *w, const op_record *op)
 {
     int first, end, width = w->program->tables.weights[op->weights[0]].n_in; /* of a head, it may be */
-    thread_share(w, value_rows(w, op->inputs[0]) * (value_width(w, op->inputs[0]) / width), &first,
-                 &end);
-    for (int t = first; t < end; t++) {
-        size_t at = (size_t)t * (size_t)width;
-        rms_norm_row(value_data(w, op->inputs[0]) + at, weight_floats(w, op->weights[0]), width,
-                     op->eps, value_data(w, op->outputs[0]) + at);
-    }
+    int total = value_rows(w, op->inputs[0]) * (value_width(w, op->inputs[0]) / width);
+    while (next_units(w, total, &first, &end))
+        for (int t = first; t < end; t++) {
+            size_t at = (size_t)t * (size_t)width;
+            rms_norm_row(value_data(w, op->inputs[0]) + at, weight_floats(w, op->weights[0]), width,
+                         op->eps, value_data(w, op->outputs[0]) + at);
+        }
 }
 
 /* The mean first, and then the squares of what is left: sums of x and of x^2 would cancel. Loops
@@ -31,12 +31,12 @@ static void op_layer_norm(work *w, const op_record *op)
 {
     int first, end, width = value_width(w, op->inputs[0]);
     const float *bias = op->weights[1] >= 0 ? weight_floats(w, op->weights[1]) : NULL;
-    thread_share(w, value_rows(w, op->inputs[0]), &first, &end);
-    for (int t = first; t < end; t++) {
-        size_t at = (size_t)t * (size_t)width;
-        layer_norm_row(value_data(w, op->inputs[0]) + at, weight_floats(w, op->weights[0]), bias,
-                       width, op->eps, value_data(w, op->outputs[0]) + at);
-    }
+    while (next_units(w, value_rows(w, op->inputs[0]), &first, &end))
+        for (int t = first; t < end; t++) {
+            size_t at = (size_t)t * (size_t)width;
+            layer_norm_row(value_data(w, op->inputs[0]) + at, weight_floats(w, op->weights[0]),
+                           bias, width, op->eps, value_data(w, op->outputs[0]) + at);
+        }
 }
 
 /* y = f(a, b, scale), where b is a for ops of one input. */
@@ -49,12 +49,13 @@ V_INLINE void each_element(work *w, const op_record *op, element_function_of_two
     const float *b = op->inputs[1] >= 0 ? value_data(w, op->inputs[1]) : a;
     float *y = value_data(w, op->outputs[0]);
     const vf scale = vf_set(op->scale);
-    thread_share(w, value_rows(w, op->outputs[0]), &first, &end);
-    size_t i = (size_t)first * (size_t)width, n = (size_t)end * (size_t)width;
-    for (; i + 16 <= n; i += 16) vf_store(y + i, f(vf_load(a + i), vf_load(b + i), scale));
-    if (i >= n) return;
-    int rest = (int)(n - i);
-    vf_store_part(y + i, f(vf_load_part(a + i, rest), vf_load_part(b + i, rest), scale), rest);
+    while (next_units(w, value_rows(w, op->outputs[0]), &first, &end)) {
+        size_t i = (size_t)first * (size_t)width, n = (size_t)end * (size_t)width;
+        for (; i + 16 <= n; i += 16) vf_store(y + i, f(vf_load(a + i), vf_load(b + i), scale));
+        if (i >= n) continue;
+        int rest = (int)(n - i);
+        vf_store_part(y + i, f(vf_load_part(a + i, rest), vf_load_part(b + i, rest), scale), rest);
+    }
 }
 
 #define ELEMENT_OP(name, result)                       \

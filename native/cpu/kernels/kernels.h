@@ -35,6 +35,7 @@
 #include "cpu/kernels/elementwise.h"
 
 #include "cpu/kernels/limits.h"
+#include "cpu/kernels/statistics.h"
 
 #define V_TABLE_(name) kernels_##name
 #define V_TABLE(name) V_TABLE_(name)
@@ -44,5 +45,6 @@ const kernel_table V_TABLE(V_NAME) = {
 #include "ops.def"
     },
     .tiles = {V_TILE_TOKENS, V_TILE_GROUPS * GROUP_ROWS, V_DOT_TOKENS, V_HEADS},
+    .statistics = statistics,
     .limits = {limit_read, limit_fma, limit_dot, FMA_OPERATIONS, DOT_OPERATIONS},
 };

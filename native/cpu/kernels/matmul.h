@@ -97,19 +97,21 @@ V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const 
 V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, int first, int n,
                          const float *residual)
 {
-    activations a;
     const int32_t *weights = op->weights + first;
-    prepare_activations(w, op, gain, weights, n, &a);
-    float *y = unit_scratch(w, &a);
+    left_side left = prepare_activations(w, op, gain, weights, n);
+    const activations *a = &left.a;
+    float *y = unit_scratch(w, a);
     int total = 0, at, end;
-    for (int i = 0; i < n; i++) total += units(w, weights[2 * i], &a);
-    while (next_units(w, total, &at, &end))
+    for (int i = 0; i < n; i++) total += units(w, weights[2 * i], a);
+    while (next_units(w, total, &at, &end)) {
+        prepare_single(&left);
         for (; at < end; at++) {
             int i = 0, unit = at;
-            for (; unit >= units(w, weights[2 * i], &a); i++) unit -= units(w, weights[2 * i], &a);
-            int n_rows = matmul_unit(w, weights[2 * i], weights[2 * i + 1], &a, unit, y);
-            store_unit(w, op->outputs[i], unit, n_rows, y, &a, residual);
+            for (; unit >= units(w, weights[2 * i], a); i++) unit -= units(w, weights[2 * i], a);
+            int n_rows = matmul_unit(w, weights[2 * i], weights[2 * i + 1], a, unit, y);
+            store_unit(w, op->outputs[i], unit, n_rows, y, a, residual);
         }
+    }
 }
 
 static void op_matmul(work *w, const op_record *op) { matmul_all(w, op, NULL, 0, 1, NULL); }
@@ -128,19 +130,21 @@ static void op_norm_matmul(work *w, const op_record *op)
 
 static void op_norm_gate_up(work *w, const op_record *op)
 {
-    activations a;
     const int32_t *weights = op->weights + 1;
-    prepare_activations(w, op, weight_floats(w, op->weights[0]), weights, 2, &a);
-    float *gate = unit_scratch(w, &a), *up = unit_scratch(w, &a);
-    int total = units(w, weights[0], &a), unit, end;
-    while (next_units(w, total, &unit, &end))
+    left_side left = prepare_activations(w, op, weight_floats(w, op->weights[0]), weights, 2);
+    const activations *a = &left.a;
+    float *gate = unit_scratch(w, a), *up = unit_scratch(w, a);
+    int total = units(w, weights[0], a), unit, end;
+    while (next_units(w, total, &unit, &end)) {
+        prepare_single(&left);
         for (; unit < end; unit++) {
-            int n_rows = matmul_unit(w, weights[0], weights[1], &a, unit, gate);
-            matmul_unit(w, weights[2], weights[3], &a, unit, up);
-            for (int i = 0; i < a.n_tokens * row_groups(n_rows) * GROUP_ROWS; i += GROUP_ROWS) {
+            int n_rows = matmul_unit(w, weights[0], weights[1], a, unit, gate);
+            matmul_unit(w, weights[2], weights[3], a, unit, up);
+            for (int i = 0; i < a->n_tokens * row_groups(n_rows) * GROUP_ROWS; i += GROUP_ROWS) {
                 vf x = vf_load(gate + i), active = op->gelu ? vf_gelu(x) : vf_silu(x);
                 vf_store(gate + i, vf_mul(active, vf_load(up + i)));
             }
-            store_unit(w, op->outputs[0], unit, n_rows, gate, &a, NULL);
+            store_unit(w, op->outputs[0], unit, n_rows, gate, a, NULL);
         }
+    }
 }

@@ -8,15 +8,15 @@ static void op_rope_table(work *w, const op_record *op)
 {
     const weight_record *inv_freq = &w->program->tables.weights[op->weights[0]];
     int first, end, n = inv_freq->n_in;
-    thread_share(w, w->step->n_tokens, &first, &end);
-    for (int t = first; t < end; t++) {
-        float *y = value_data(w, op->outputs[0]) + (size_t)t * (size_t)(2 * n);
-        for (int i = 0; i < n; i++) {
-            double angle = w->step->positions[t] * ((const double *)inv_freq->data)[i];
-            y[2 * i] = (float)cos(angle) * op->scale;
-            y[2 * i + 1] = (float)sin(angle) * op->scale;
+    while (next_units(w, w->step->n_tokens, &first, &end))
+        for (int t = first; t < end; t++) {
+            float *y = value_data(w, op->outputs[0]) + (size_t)t * (size_t)(2 * n);
+            for (int i = 0; i < n; i++) {
+                double angle = w->step->positions[t] * ((const double *)inv_freq->data)[i];
+                y[2 * i] = (float)cos(angle) * op->scale;
+                y[2 * i + 1] = (float)sin(angle) * op->scale;
+            }
         }
-    }
 }
 
 V_INLINE void rope_head(const op_record *op, const float *x, const float *table, float *y)
@@ -47,57 +47,60 @@ V_INLINE void kv_store(char *to, size_t index, float x, int type)
     else ((float *)to)[index] = x;
 }
 
-V_INLINE void kv_write_token(const work *w, int layer, int token, const float *k, const float *v)
+/* One head's key and value of a token: [head_dim] each. */
+V_INLINE void kv_write_head(const work *w, int layer, int token, int head, const float *k,
+                            const float *v)
 {
     const cpu_kv *kv = w->kv;
     const step *s = w->step;
     int position = s->positions[token], at = position % PAGE_TOKENS;
     int page = s->page_table[s->sequences[token] * s->max_pages + position / PAGE_TOKENS];
     char *kp = kv_k(kv, page, layer), *vp = kv_v(kv, page, layer);
-    for (int h = 0; h < kv->n_kv_heads; h++)
-        for (int i = 0; i < kv->head_dim; i++) {
-            int from = h * kv->head_dim + i;
-            kv_store(kp, (size_t)(from * PAGE_TOKENS + at), k[from], kv->type);
-            kv_store(vp, (size_t)((h * PAGE_TOKENS + at) * kv->head_stride + i), v[from], kv->type);
-        }
+    for (int i = 0; i < kv->head_dim; i++) {
+        kv_store(kp, (size_t)((head * kv->head_dim + i) * PAGE_TOKENS + at), k[i], kv->type);
+        kv_store(vp, (size_t)((head * PAGE_TOKENS + at) * kv->head_stride + i), v[i], kv->type);
+    }
 }
 
 static void op_rope(work *w, const op_record *op)
 {
     int first, end, width = value_width(w, op->inputs[0]);
-    thread_share(w, w->step->n_tokens, &first, &end);
-    for (int t = first; t < end; t++)
-        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + (size_t)t * (size_t)width, NULL,
-                   value_data(w, op->inputs[1]) + (size_t)t * (size_t)op->rotary_dim,
-                   value_data(w, op->outputs[0]) + (size_t)t * (size_t)width);
+    while (next_units(w, w->step->n_tokens, &first, &end))
+        for (int t = first; t < end; t++)
+            rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + (size_t)t * (size_t)width,
+                       NULL, value_data(w, op->inputs[1]) + (size_t)t * (size_t)op->rotary_dim,
+                       value_data(w, op->outputs[0]) + (size_t)t * (size_t)width);
 }
 
 static void op_kv_write(work *w, const op_record *op)
 {
     int first, end;
-    size_t width = (size_t)value_width(w, op->inputs[0]);
-    thread_share(w, w->step->n_tokens, &first, &end);
-    for (int t = first; t < end; t++)
-        kv_write_token(w, op->layer, t, value_data(w, op->inputs[0]) + (size_t)t * width,
-                       value_data(w, op->inputs[1]) + (size_t)t * width);
+    const int n_heads = w->kv->n_kv_heads, head_dim = w->kv->head_dim;
+    while (next_units(w, w->step->n_tokens * n_heads, &first, &end))
+        for (int i = first; i < end; i++) {
+            size_t from = (size_t)i * (size_t)head_dim;
+            kv_write_head(w, op->layer, i / n_heads, i % n_heads,
+                          value_data(w, op->inputs[0]) + from, value_data(w, op->inputs[1]) + from);
+        }
 }
 
+/* A key and value head of a token at a time, with the query heads that will use it. */
 static void op_rope_kv_write(work *w, const op_record *op)
 {
     int first, end;
-    size_t q_width = (size_t)value_width(w, op->inputs[0]);
-    size_t k_width = (size_t)value_width(w, op->inputs[1]);
+    const int n_kv_heads = op->n_kv_heads, group = op->n_heads / n_kv_heads;
+    const size_t head_dim = (size_t)op->head_dim;
     const float *gain_q = op->weights[0] < 0 ? NULL : weight_floats(w, op->weights[0]);
     const float *gain_k = op->weights[1] < 0 ? NULL : weight_floats(w, op->weights[1]);
-    float *k = (float *)w->scratch; /* [kv_dim], turned */
-    thread_share(w, w->step->n_tokens, &first, &end);
-    for (int t = first; t < end; t++) {
-        size_t row = (size_t)t;
-        const float *table = value_data(w, op->inputs[3]) + row * (size_t)op->rotary_dim;
-        rope_heads(op, op->n_heads, value_data(w, op->inputs[0]) + row * q_width, gain_q, table,
-                   value_data(w, op->outputs[0]) + row * q_width);
-        rope_heads(op, op->n_kv_heads, value_data(w, op->inputs[1]) + row * k_width, gain_k, table,
-                   k);
-        kv_write_token(w, op->layer, t, k, value_data(w, op->inputs[2]) + row * k_width);
-    }
+    float *k = (float *)w->scratch; /* [head_dim], turned */
+    while (next_units(w, w->step->n_tokens * n_kv_heads, &first, &end))
+        for (int i = first; i < end; i++) {
+            const int t = i / n_kv_heads;
+            const size_t q_at = (size_t)(i * group) * head_dim, kv_at = (size_t)i * head_dim;
+            const float *table = value_data(w, op->inputs[3]) + (size_t)t * (size_t)op->rotary_dim;
+            rope_heads(op, group, value_data(w, op->inputs[0]) + q_at, gain_q, table,
+                       value_data(w, op->outputs[0]) + q_at);
+            rope_heads(op, 1, value_data(w, op->inputs[1]) + kv_at, gain_k, table, k);
+            kv_write_head(w, op->layer, t, i % n_kv_heads, k, value_data(w, op->inputs[2]) + kv_at);
+        }
 }

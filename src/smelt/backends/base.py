@@ -45,9 +45,11 @@ class PagePool(Protocol):
         """Makes room for at least n_pages pages. DeviceError if there is no memory; then nothing
         has changed."""
 
-    def read(self, layer: int, page: int) -> tuple[np.ndarray, np.ndarray]:
-        """A layer's keys and values of a page after a step, [PAGE_TOKENS, n_kv_heads, head_dim]
-        each, for tracing."""
+    def read(
+        self, layer: int, page: int, first: int = 0, end: int = PAGE_TOKENS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A layer's keys and values at some places of a page after a step,
+        [end - first, n_kv_heads, head_dim] each, for tracing."""
 
 
 class LoadedProgram(Protocol):
@@ -65,8 +67,8 @@ class LoadedProgram(Protocol):
         +inf has its first such token in front. Only where k is at most the device's most_top."""
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
-        """A value's first n_rows rows after a step, [n_rows, *value.shape]; the program must have
-        been built with reuse=False."""
+        """A value's first n_rows rows after a step, [n_rows, *value.shape], which the next step may
+        overwrite; the program must have been built with reuse=False or to keep the value."""
 
 
 class Device(Protocol):

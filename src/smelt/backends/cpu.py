@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from .. import _cpu
 from ..errors import CancelledError, DeviceError
 from ..graph.program import Program, Tables, tables
+from .arena import Arena
 from .base import PAGE_TOKENS, Step
 
 if TYPE_CHECKING:
@@ -114,7 +115,6 @@ class PagePool:
             config.n_layers, config.n_kv_heads, config.head_dim, _cpu.kv_types[kv_type]
         )
         self.page_bytes: int = self.native.page_bytes
-        self._kv_type = kv_type
         self._shape = (config.n_kv_heads, config.head_dim)
 
     def grow(self, n_pages: int) -> None:
@@ -125,21 +125,14 @@ class PagePool:
                 "kv_type='f16'"
             )
 
-    def read(self, layer: int, page: int) -> tuple[np.ndarray, np.ndarray]:
-        from ctypes import c_char
-
+    def read(
+        self, layer: int, page: int, first: int = 0, end: int = PAGE_TOKENS
+    ) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
 
-        n_kv_heads, head_dim = self._shape
-        stride = -(-head_dim // 16) * 16
-        element = np.dtype(np.float16 if self._kv_type == "f16" else np.float32)
-        n_keys, n_values = (n_kv_heads * PAGE_TOKENS * n for n in (head_dim, stride))
-        size = (n_keys + n_values) * element.itemsize
-        raw = (c_char * size).from_address(self.native.page_address(page, layer)).raw
-        flat = np.frombuffer(raw, element).astype(np.float32)
-        keys = flat[:n_keys].reshape(n_kv_heads, head_dim, PAGE_TOKENS)
-        values = flat[n_keys:].reshape(n_kv_heads, PAGE_TOKENS, stride)[..., :head_dim]
-        return keys.transpose(2, 0, 1), values.transpose(1, 0, 2)
+        keys, values = np.empty((2, end - first, *self._shape), np.float32)
+        self.native.read(page, layer, first, end, keys.ctypes.data, values.ctypes.data)
+        return keys, values
 
 
 class LoadedProgram:
@@ -169,6 +162,7 @@ class LoadedProgram:
             )
         except MemoryError as error:
             raise DeviceError(f"no memory for activations: {error}") from None
+        self._arena = Arena(self._native, program)
 
     def run(self, pool: Any, step: Step) -> np.ndarray:
         import numpy as np
@@ -197,12 +191,4 @@ class LoadedProgram:
         return logits
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
-        from ctypes import c_float
-
-        import numpy as np
-
-        address = self._native.value_address(self.program.values.index(value))
-        if not address:
-            raise DeviceError(f"value {value.name} has no place in the arena")
-        floats = (c_float * (n_rows * value.width)).from_address(address)
-        return np.array(floats, np.float32).reshape(n_rows, *value.shape)
+        return self._arena.read(value, n_rows)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from ..errors import CancelledError, DeviceError
 from ..graph.program import Program, Tables, tables
+from .arena import Arena
 from .base import PAGE_TOKENS, Step
 
 if TYPE_CHECKING:
@@ -201,7 +202,9 @@ class PagePool:
                 "wanted: use a smaller n_ctx or kv_type='f16'"
             ) from None
 
-    def read(self, layer: int, page: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, layer: int, page: int, first: int = 0, end: int = PAGE_TOKENS
+    ) -> tuple[np.ndarray, np.ndarray]:
         raise DeviceError("metal: the pages of the KV cache are the GPU's and cannot be read")
 
 
@@ -215,6 +218,7 @@ class LoadedProgram:
         self._places = device.place(weight for weight, _ in flat.sources)
         self.n_vocab = program.ops[-1].outputs[0].width
         self._native = _native(lambda: self._create(flat))
+        self._arena = Arena(self._native, program)
         self._steps = 0
 
     def _create(self, flat: Tables) -> _metal.Program:
@@ -304,15 +308,7 @@ class LoadedProgram:
                 device.capture_path = ""
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
-        from ctypes import c_float
-
-        import numpy as np
-
-        address = self._native.value_address(self.program.values.index(value))
-        if not address:
-            raise DeviceError(f"value {value.name} has no place in the arena")
-        floats = (c_float * (n_rows * value.width)).from_address(address)
-        return np.array(floats, np.float32).reshape(n_rows, *value.shape)
+        return self._arena.read(value, n_rows)
 
 
 def _arrays(step: Step) -> list[tuple[int, tuple[int, ...]]]:

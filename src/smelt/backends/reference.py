@@ -76,8 +76,10 @@ class PagePool:
             extra = np.zeros((*self._shape[:2], missing, *self._shape[3:]))
             self.pages = np.concatenate([self.pages, extra], axis=2)
 
-    def read(self, layer: int, page: int) -> tuple[Array, Array]:
-        keys, values = self.pages[layer, :, page]
+    def read(
+        self, layer: int, page: int, first: int = 0, end: int = PAGE_TOKENS
+    ) -> tuple[Array, Array]:
+        keys, values = self.pages[layer, :, page, first:end]
         return keys.copy(), values.copy()
 
     def history(self, layer: int, part: int, pages: Array, n: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from smelt.cli.console import is_narrow, print_heading, print_table, print_text, progress_bar
@@ -126,7 +127,7 @@ def _what(run: Run) -> str:
     return f"{n} token{'s' * (n != 1)} on {run.info.device}, {kind}"
 
 
-def _numbers(statistics: dict[str, Statistics], name: str) -> list[str]:
+def _numbers(statistics: Mapping[str, Statistics], name: str) -> list[str]:
     s = statistics[name]
     zeros = f"{s.zeros:.1%}" if s.n_zeros else ""
     numbers = [f"{x:.3g}" if s.n_finite else "" for x in (s.rms, s.min, s.max, s.mean)]

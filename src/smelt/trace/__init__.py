@@ -19,8 +19,8 @@ ffn_norm, ffn_gate, ffn_up, ffn_silu, ffn_swiglu, ffn_out, out; then select, nor
 name is the same number on every device; a fused program makes fewer of them. Rows are tokens,
 except for select, norm and logits: the tokens whose logits were wanted (run.info.logit_rows).
 
-A trace has a Program, a KV cache and memory of its own: an Engine that is not traced runs exactly
-what it would run if there was no tracing. Values wait in at most 256 MiB before they are written:
+A trace has a Program and memory of its own: an Engine that is not traced runs exactly what it would
+run if there was no tracing. Values wait in at most 256 MiB before they are written:
 a prompt is cut into chunks that fit, which on the CPU changes no bit.
 """
 

@@ -77,7 +77,7 @@ class Run:
         """blocks: of NAME or NAME@ROW, in a file or in memory."""
         self.info = info
         self.values = tuple(values)
-        self.statistics = dict(statistics)
+        self.statistics = statistics
         self.path = path
         self._blocks = blocks
         self._starts: dict[str, list[tuple[int, str]]] = {}

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from math import inf, isfinite, sqrt
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Statistics", "summary"]
+from .. import _cpu
 
-# A float32 sum of squares inside these bounds lost nothing to underflow or overflow, and saw
-# neither a NaN nor an infinity, each of which would have come through.
-SMALLEST, LARGEST = 1e-24, 1e38
+__all__ = ["Statistics", "StatisticsTable", "statistics_of", "summary"]
+
+# cpu_statistics of native/cpu/cpu.h
+RECORD = np.dtype(
+    [(name, "i8") for name in ("count", "n_zeros", "n_nan", "n_inf", "bad_row", "bad_element")]
+    + [(name, "f8") for name in ("total", "squares", "min", "max")]
+)
+EMPTY = np.array((0, 0, 0, 0, -1, -1, 0, 0, inf, -inf), RECORD)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Statistics:
-    """Of all elements seen so far; `add` takes in more. Sums are over the finite ones.
+    """Of all elements of a value. Sums, smallest and largest are over the finite ones.
 
     bad: where the first NaN or infinity is, (row, element of the row), or None.
     """
@@ -50,41 +57,6 @@ class Statistics:
         """The share of elements that are exactly zero."""
         return self.n_zeros / self.count if self.count else 0.0
 
-    def add(self, x: np.ndarray, first_row: int = 0) -> None:
-        """Takes in rows [n, ...], the first of which is row `first_row` of the whole.
-
-        About one nanosecond an element: five passes of NumPy in float32 over what the cache still
-        holds. What is not finite is only looked for where the sum of squares says that there is
-        some.
-        """
-        flat = x.reshape(-1)
-        if not flat.size:
-            return
-        with np.errstate(all="ignore"):
-            squares = float(np.dot(flat, flat))
-        self.count += flat.size
-        self.n_zeros += flat.size - int(np.count_nonzero(flat))
-        if not SMALLEST < squares < LARGEST:
-            finite = np.isfinite(flat)
-            if not finite.all():
-                self._add_bad(flat, finite, first_row, flat.size // len(x))
-            flat = flat[finite].astype(np.float64)
-            if not flat.size:
-                return
-            squares = float(np.dot(flat, flat))
-        self.squares += squares
-        self.total += float(flat.sum())
-        self.min = min(self.min, float(flat.min()))
-        self.max = max(self.max, float(flat.max()))
-
-    def _add_bad(self, flat: np.ndarray, finite: np.ndarray, first_row: int, width: int) -> None:
-        n_nan = int(np.count_nonzero(np.isnan(flat)))
-        self.n_nan += n_nan
-        self.n_inf += flat.size - int(np.count_nonzero(finite)) - n_nan
-        if self.bad is None:
-            row, element = divmod(int(np.argmin(finite)), width)
-            self.bad = (first_row + row, element)
-
     def as_dict(self) -> dict[str, Any]:
         """The numbers of the definition, which JSON can hold: no element, no smallest one."""
         numbers = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -95,11 +67,78 @@ class Statistics:
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> Statistics:
         """The inverse of as_dict."""
-        made = cls(**numbers)
-        made.min = inf if made.min is None else made.min
-        made.max = -inf if made.max is None else made.max
-        made.bad = None if made.bad is None else (int(made.bad[0]), int(made.bad[1]))
-        return made
+        ends = {
+            name: empty if numbers[name] is None else float(numbers[name])
+            for name, empty in (("min", inf), ("max", -inf))
+        }
+        bad = numbers["bad"]
+        return cls(**{**numbers, **ends, "bad": bad and (int(bad[0]), int(bad[1]))})
+
+
+class StatisticsTable(Mapping[str, Statistics]):
+    """The statistics of several values, taken together as their rows are made.
+
+    A step of a small model takes less time than Python needs for a few numbers of each of its
+    values: rows are looked at in C, all values in one call, and a Statistics is made when it is
+    asked for.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self._indices = {name: index for index, name in enumerate(names)}
+        self._records = np.full(len(names), EMPTY)
+
+    def add(self, blocks: Iterable[tuple[str, np.ndarray, int]]) -> None:
+        """Takes in blocks of (name, rows [n, ...] of float32 or float64, which row is the first).
+
+        About 0.2 ns an element of float32, five times as much of float64.
+        """
+        table, arrays = [], []
+        for name, x, first_row in blocks:
+            if not x.size:
+                continue
+            if not x.flags.c_contiguous:
+                x = np.ascontiguousarray(x)
+            arrays.append(x)  # lives until it was looked at
+            address, is_double = x.__array_interface__["data"][0], x.itemsize == 8
+            row = (self._indices[name], address, is_double, len(x), x.size // len(x), first_row)
+            table.append(row)
+        rows = np.array(table, np.int64)
+        _cpu.add_statistics(_widest(), rows.ctypes.data, len(rows), self._records.ctypes.data)
+
+    def __getitem__(self, name: str) -> Statistics:
+        count, n_zeros, n_nan, n_inf, *bad, total, squares, smallest, largest = self._records[
+            self._indices[name]
+        ].item()
+        return Statistics(
+            count=count,
+            total=total,
+            squares=squares,
+            min=smallest,
+            max=largest,
+            n_zeros=n_zeros,
+            n_nan=n_nan,
+            n_inf=n_inf,
+            bad=(bad[0], bad[1]) if bad[0] >= 0 else None,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+
+def statistics_of(x: np.ndarray) -> Statistics:
+    """Those of one array [n, ...] of float32 or float64."""
+    table = StatisticsTable(["x"])
+    table.add([("x", x, 0)])
+    return table["x"]
+
+
+@cache
+def _widest() -> int:
+    """The index of this machine's widest instruction set."""
+    return _cpu.known_instruction_sets().index(_cpu.instruction_sets()[-1])
 
 
 def summary(s: Statistics) -> str:

@@ -44,14 +44,17 @@ def cached(
     loaded: LoadedProgram, pool: PagePool, step: Step, chosen: Container[str]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Keys and values that a step wrote to the pages, as they are there: of each layer whose names
-    are chosen, [n_tokens, n_kv_heads, head_dim]. For a pool that is readable."""
-    of_token = step.page_table[step.sequences, step.positions // PAGE_TOKENS]
-    pages, which = np.unique(of_token, return_inverse=True)
+    are chosen, [n_tokens, n_kv_heads, head_dim]. For a pool that is readable, and a step of one
+    sequence."""
+    first, end = int(step.positions[0]), int(step.positions[-1]) + 1
+    parts = [
+        (int(step.page_table[0, at // PAGE_TOKENS]), max(first - at, 0), min(end - at, PAGE_TOKENS))
+        for at in range(first - first % PAGE_TOKENS, end, PAGE_TOKENS)
+    ]
     for op in loaded.program.ops:
         names = cache_names(op.layer)
-        if op.kind not in WRITES_PAGES or not any(name in chosen for name in names):
-            continue
-        parts = zip(*(pool.read(op.layer, int(page)) for page in pages), strict=True)
-        for name, part in zip(names, parts, strict=True):
-            if name in chosen:
-                yield name, np.stack(part)[which, step.positions % PAGE_TOKENS]
+        if op.kind in WRITES_PAGES and any(name in chosen for name in names):
+            read = (pool.read(op.layer, *part) for part in parts)
+            for name, blocks in zip(names, zip(*read, strict=True), strict=True):
+                if name in chosen:
+                    yield name, blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
