@@ -85,6 +85,9 @@ typedef struct {
     int first, count;
 } token_run;
 
+/* Units of a thread's share that were taken from the front and, in the upper half, from the back. */
+typedef _Atomic uint64_t unit_counter;
+
 /* What one thread sees of a step. */
 typedef struct {
     const cpu_program *program;
@@ -94,10 +97,10 @@ typedef struct {
     int thread, n_threads;
     const token_run *runs;
     int n_runs;
-    atomic_int *counter; /* units handed out so far, of what the op that runs is doing */
-    int done;            /* by this thread, of these */
-    int64_t expected;    /* units of everything before */
-    char *scratch;       /* this thread's own */
+    unit_counter *counters; /* [n_threads], of what the op that runs is doing */
+    int done;               /* units of that, by this thread */
+    int64_t expected;       /* units of everything before */
+    char *scratch;          /* this thread's own */
 } work;
 
 typedef void op_function(work *w, const op_record *op);
@@ -133,7 +136,8 @@ struct cpu_program {
     char *shared_scratch;       /* activations of the op that runs */
     char *thread_scratch;       /* [n_threads, thread_scratch_bytes] */
     size_t thread_scratch_bytes;
-    atomic_int *counters;       /* [n_ops, OP_COUNTERS] */
+    int n_counters;
+    unit_counter *counters;     /* [n_ops, OP_COUNTERS, n_threads] */
     token_run *runs;            /* [max_tokens] */
 };
 
@@ -166,29 +170,46 @@ static inline int value_width(const work *w, int value)
     return value_of(w, value)->width;
 }
 
+/* Takes some of a thread's `size` units: its own from the front, an eighth of what is left, since
+ * the next ones will follow in memory; another's from the back, half of what is left. Returns how
+ * many, and which is the first. */
+static inline int take_units(unit_counter *counter, int size, int is_own, int *first)
+{
+    uint64_t taken = atomic_load_explicit(counter, memory_order_relaxed);
+    for (;;) {
+        const int front = (int)(uint32_t)taken, back = (int)(taken >> 32), left = size - front - back;
+        if (left == 0) return 0;
+        const int count = is_own ? (left + 7) / 8 : (left + 1) / 2;
+        const uint64_t now = taken + ((uint64_t)count << (is_own ? 0 : 32));
+        *first = is_own ? front : size - back - count;
+        if (atomic_compare_exchange_weak_explicit(counter, &taken, now, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return count;
+    }
+}
+
 /* The next units [*first, *end) of `total` for this thread; 0 when none are left, which every op has
  * to come to: then the units that this thread did are told, and a next call is about other units.
- * Half of an even share of what remains at a time, so that threads read long stretches of memory
- * and still end together. */
+ * Each thread has an even share, so that it reads one long stretch of memory, and the same one in
+ * every step; who is through with it helps the others. */
 static inline int next_units(work *w, int total, int *first, int *end)
 {
-    int taken = atomic_load_explicit(w->counter, memory_order_relaxed), count;
-    do {
-        if (taken >= total) {
-            if (w->done) pool_add_done(w->pool, w->done);
-            w->expected += total;
-            w->done = 0;
-            w->counter++;
-            return 0;
-        }
-        count = (total - taken) / (2 * w->n_threads);
-        if (count < 1) count = 1;
-    } while (!atomic_compare_exchange_weak_explicit(w->counter, &taken, taken + count,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    *first = taken;
-    *end = taken + count;
-    w->done += count;
-    return 1;
+    for (int i = 0; i < w->n_threads; i++) {
+        const int thread = (w->thread + i) % w->n_threads;
+        const int begin = (int)((int64_t)total * thread / w->n_threads);
+        const int size = (int)((int64_t)total * (thread + 1) / w->n_threads) - begin;
+        const int count = take_units(&w->counters[thread], size, i == 0, first);
+        if (count == 0) continue;
+        *first += begin;
+        *end = *first + count;
+        w->done += count;
+        return 1;
+    }
+    if (w->done) pool_add_done(w->pool, w->done);
+    w->expected += total;
+    w->done = 0;
+    w->counters += w->n_threads;
+    return 0;
 }
 
 /* Waits until all units of all ops up to here are done, whoever has taken them. */

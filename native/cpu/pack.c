@@ -78,18 +78,15 @@ static void pack_group(code_traits t, fields_function fields, size_t block_bytes
                        const uint8_t *from, size_t row_bytes, int n_rows, int n_in, uint8_t *to)
 {
     const int low = low_plane_width(t), high = high_plane_width(t), n_blocks = n_in / t.block;
-    uint8_t *side = to + (size_t)n_blocks * (size_t)plane_bytes(t, t.bits);
     block_fields rows[GROUP_ROWS];
     memset(rows, 0, sizeof rows);
     for (int b = 0; b < n_blocks; b++) {
         for (int r = 0; r < n_rows; r++)
             fields(from + (size_t)r * row_bytes + (size_t)b * block_bytes, &rows[r]);
         pack_plane(rows, t.block, 0, low, to);
-        to += plane_bytes(t, low);
-        if (high) pack_plane(rows, t.block, low, high, to);
-        to += plane_bytes(t, high);
-        pack_side(rows, t, side);
-        side += side_bytes(t);
+        if (high) pack_plane(rows, t.block, low, high, to + plane_bytes(t, low));
+        pack_side(rows, t, to + plane_bytes(t, t.bits));
+        to += packed_block_bytes(t);
     }
 }
 

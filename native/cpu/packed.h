@@ -1,7 +1,10 @@
 /* The layout that quantised matrices are turned into at load, and its sizes.
  *
- * Sixteen rows make a group, so that a vector lane is a row and no sum has to cross lanes. Of a
- * group, block after block, first all planes of code bits:
+ * Sixteen rows make a group, so that a vector lane is a row and no sum has to cross lanes. A group is
+ * one block after another, and a block lies as it is read: one stream of memory, in which every load
+ * of the kernel comes again a fixed distance further, so that the processor fetches ahead. (Sides in
+ * a place of their own, or behind every second block so that planes begin on a line, cost a tenth to
+ * a fifth of the speed.) Of a block, first the planes of code bits:
  *
  *   a plane holds `width` bits of every code; a unit of 64 bytes is 32 lanes of 16 bits, two a row
  *   lane (r, p), bits width * i and up: the code of weight 2i + p of row r
@@ -11,7 +14,7 @@
  *   bits a code   2   3       4   5       6       8
  *   planes        2   2 + 1   4   4 + 1   4 + 2   8      low bits first
  *
- * then, block after block, the rest:
+ * then the rest:
  *
  *   scales  int8  [block / SUB_BLOCK][16 rows]      blocks of 256 only
  *   mins    uint8 [8][16 rows]                      SUB_BLOCK 32, MINS_SUBTRACTED
@@ -64,9 +67,12 @@ static inline int side_bytes(code_traits t)
     return GROUP_ROWS * (scale_rows(t) + (t.mins == NO_MINS ? 2 : 4)) + min_bytes(t);
 }
 
+/* Of one block of a group: its planes, and its sides behind them. */
+static inline int packed_block_bytes(code_traits t) { return plane_bytes(t, t.bits) + side_bytes(t); }
+
 static inline size_t group_bytes(code_traits t, int n_in)
 {
-    return (size_t)(n_in / t.block) * (size_t)(plane_bytes(t, t.bits) + side_bytes(t));
+    return (size_t)(n_in / t.block) * (size_t)packed_block_bytes(t);
 }
 
 #endif

@@ -150,7 +150,8 @@ cpu_program *cpu_program_create(cpu_device *device, const program_tables *t, int
     p->shared_scratch = lines(need.shared);
     p->thread_scratch_bytes = need.thread;
     p->thread_scratch = lines(need.thread * (size_t)pool_threads(device->pool));
-    p->counters = calloc((size_t)t->n_ops * OP_COUNTERS + 1, sizeof *p->counters);
+    p->n_counters = t->n_ops * OP_COUNTERS * pool_threads(device->pool);
+    p->counters = calloc((size_t)p->n_counters + 1, sizeof *p->counters);
     p->runs = calloc((size_t)t->max_tokens + 1, sizeof *p->runs);
     if (p->tables.ops && p->tables.values && p->tables.weights && p->arena && p->shared_scratch
         && p->thread_scratch && p->counters && p->runs)
@@ -230,7 +231,7 @@ static void replay_ops(void *argument, int thread)
     for (int i = 0; i < p->tables.n_ops; i++) {
         const op_record *op = &p->tables.ops[i];
         if (op->barrier && !go_on(r, &w)) return;
-        w.counter = &p->counters[i * OP_COUNTERS];
+        w.counters = &p->counters[i * OP_COUNTERS * w.n_threads];
         w.scratch = scratch;
         r->device->kernels->ops[op->op](&w, op);
     }
@@ -262,7 +263,7 @@ int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *s
                 .poll = poll, .n_runs = find_runs(program, step), .status = STEP_OK};
     atomic_init(&r.stop, 0);
     clock_gettime(CLOCK_MONOTONIC, &r.polled);
-    for (int i = 0; i < program->tables.n_ops * OP_COUNTERS; i++)
+    for (int i = 0; i < program->n_counters; i++)
         atomic_store_explicit(&program->counters[i], 0, memory_order_relaxed);
     pool_run(device->pool, replay_ops, &r);
     return r.status;

@@ -26,12 +26,11 @@ typedef struct {
     const int16_t *sums; /* [n_tokens, block / 16] */
 } block_activations;
 
-V_INLINE packed_block block_at(code_traits t, const uint8_t *group, int n_blocks, int b)
+V_INLINE packed_block block_at(code_traits t, const uint8_t *group, int b)
 {
-    const int low = plane_bytes(t, low_plane_width(t)), planes = plane_bytes(t, t.bits);
-    const uint8_t *at = group + (size_t)b * (size_t)planes;
-    const uint8_t *sides = group + (size_t)n_blocks * (size_t)planes;
-    return (packed_block){at, at + low, sides + b * side_bytes(t)};
+    const uint8_t *planes = group + (size_t)b * (size_t)packed_block_bytes(t);
+    return (packed_block){planes, planes + plane_bytes(t, low_plane_width(t)),
+                          planes + plane_bytes(t, t.bits)};
 }
 
 /* How far ahead the planes are asked for. A core reads one stream as fast as memory
@@ -53,6 +52,8 @@ V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
     const int bytes = plane_bytes(t, t.bits) * SPAN / t.block;
     for (int line = 0; line < bytes; line += UNIT_BYTES)
         V_PREFETCH(block.low + span * bytes + line + PREFETCH_BYTES);
+    for (int line = 0; span == 0 && line < side_bytes(t); line += UNIT_BYTES)
+        V_PREFETCH(block.side + line + PREFETCH_BYTES);
 }
 
 /* Field i of the units that hold a span: weights 2i and 2i + 1 of 16 rows, lowest bits. */
@@ -301,10 +302,11 @@ V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int
                          const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
+    const size_t bytes = group_bytes(t, n_blocks * t.block);
     for (int b = 0; b < n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++)
-            blocks[g] = block_at(t, groups + (size_t)g * group_bytes(t, n_blocks * t.block), n_blocks, b);
+            blocks[g] = block_at(t, groups + (size_t)g * bytes, b);
         int k = 0;
 #define TOKENS(n)                                                                                  \
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
@@ -334,11 +336,12 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
                           const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
+    const size_t bytes = group_bytes(t, n_blocks * t.block);
     for (int b = 0; b < n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups + (size_t)g * group_bytes(t, n_blocks * t.block), n_blocks, b);
+            blocks[g] = block_at(t, groups + (size_t)g * bytes, b);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         /* what was unpacked is to be loaded where it is used: registers are for the sums */
