@@ -33,9 +33,10 @@ V_INLINE packed_block block_at(code_traits t, const uint8_t *group, int b)
                           planes + plane_bytes(t, t.bits)};
 }
 
-/* How far ahead the planes are asked for. A core reads one stream as fast as memory
- * gives only if enough of it is on its way: on a Zen 5, 17 GB/s with 2 KiB, 37 with 32. */
-enum { PREFETCH_BYTES = 32768 };
+/* How far ahead a thread asks for memory. A core reads a stream as fast as memory gives only if enough
+ * of it is on its way: a Zen 5 reads 11 GB/s of Q4_K without, 29 with 8 to 64 KiB. What is asked for
+ * beyond a thread's share is lost. */
+enum { PREFETCH_BYTES = 16384 };
 
 enum { SPAN = 32 }; /* weights that are unpacked together: a whole unit of every plane */
 
@@ -56,27 +57,33 @@ V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
         V_PREFETCH(block.side + line + PREFETCH_BYTES);
 }
 
-/* Field i of the units that hold a span: weights 2i and 2i + 1 of 16 rows, lowest bits. */
-V_INLINE vh plane_field(const uint8_t *plane, int width, int i)
+/* The units that the fields of a span's planes are taken from, one field after the other. Compilers
+ * would load a unit anew for each of its fields, and loads are what limits the kernel, with those of
+ * activations, where memory keeps up. */
+typedef struct {
+    vh low, high;
+} plane_units;
+
+/* Field i of the units that hold a span: weights 2i and 2i + 1 of 16 rows. */
+V_INLINE vh plane_field(const uint8_t *plane, int width, int i, vh *unit)
 {
     const int fields = 16 / width;
-    vh unit = vh_load((const int16_t *)(plane + UNIT_BYTES * (i / fields)));
-    return vh_srl(unit, width * (i % fields));
+    if (i % fields == 0)
+        *unit = vh_unknown(vh_load((const int16_t *)(plane + UNIT_BYTES * (i / fields))));
+    vh field = vh_srl(*unit, width * (i % fields));
+    return i % fields == fields - 1 ? field : vh_and(field, vh_set((int16_t)((1 << width) - 1)));
 }
 
-/* The codes of weights 2i and 2i + 1 of a span of 16 rows, less the offset. */
-V_INLINE vh code_pair(code_traits t, packed_block span, int i)
+/* The codes of weights 2i and 2i + 1 of a span of 16 rows, less the offset; i = 0, 1, 2, ... */
+V_INLINE vh code_pair(code_traits t, packed_block span, int i, plane_units *units)
 {
     const int low = low_plane_width(t), high = high_plane_width(t);
     if (t.bits == 8) {
         vh unit = vh_load((const int16_t *)(span.low + UNIT_BYTES * (i / 2)));
-        return i % 2 ? vh_sra(unit, 8) : vh_sra(vh_sll(unit, 8), 8);
+        return vh_sra(i % 2 ? unit : vh_sll(unit, 8), 8);
     }
-    vh code = vh_and(plane_field(span.low, low, i), vh_set((int16_t)((1 << low) - 1)));
-    if (high) {
-        vh upper = vh_and(plane_field(span.high, high, i), vh_set((int16_t)((1 << high) - 1)));
-        code = vh_or(code, vh_sll(upper, low));
-    }
+    vh code = plane_field(span.low, low, i, &units->low);
+    if (high) code = vh_or(code, vh_sll(plane_field(span.high, high, i, &units->high), low));
     if (t.lookup) code = vh_lookup(iq4_from_zero, code);
     return t.offset ? vh_sub(code, vh_set((int16_t)t.offset)) : code;
 }
@@ -146,9 +153,10 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
         const int16_t *q = x.q + s * SPAN;
         prefetch_span(t, block, s);
         vi dot[MOST_TOKENS][CHAINS];
+        plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
-            vh w = code_pair(t, span, i);
+            vh w = code_pair(t, span, i, &units);
             for (int k = 0; k < n_tokens; k++) {
                 vi *sum = &dot[k][i % chains];
                 vi before = i % pairs < chains ? vi_zero() : *sum;
@@ -167,9 +175,10 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
 }
 
 /* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code times scale. */
-V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i)
+V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i,
+                        plane_units *units)
 {
-    vh w = code_pair(t, span, i);
+    vh w = code_pair(t, span, i, units);
     if (!scale_rows(t)) return w;
     const int first = s * (SPAN / t.sub_block); /* of the span: apart, so that compilers see that */
     const int8_t *scales = (const int8_t *)block.side + GROUP_ROWS * (first + 2 * i / t.sub_block);
@@ -193,10 +202,11 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
             spans[g] = span_at(t, blocks[g], s);
             prefetch_span(t, blocks[g], s);
         }
+        plane_units units[2];
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
-            vh w = scaled_pair(t, blocks[0], spans[0], s, i), v = w;
-            if (n_groups > 1) v = scaled_pair(t, blocks[1], spans[1], s, i);
+            vh w = scaled_pair(t, blocks[0], spans[0], s, i, &units[0]), v = w;
+            if (n_groups > 1) v = scaled_pair(t, blocks[1], spans[1], s, i, &units[1]);
 #define DOT(k)                                                                                     \
     if (k < n_tokens) {                                                                            \
         vh pair = vh_broadcast2(x.q + t.block * k + s * SPAN + 2 * i);                             \
@@ -229,9 +239,10 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
         prefetch_span(t, block, s);
+        plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++)
-            vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, block, span, s, i));
+            vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, block, span, s, i, &units));
     }
     if (t.mins == MINS_SUBTRACTED)
         for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
