@@ -64,17 +64,19 @@ typedef struct {
     vh low, high;
 } plane_units;
 
-/* Field i of the units that hold a span: weights 2i and 2i + 1 of 16 rows. */
-V_INLINE vh plane_field(const uint8_t *plane, int width, int i, vh *unit)
+/* Field i of the units that hold a span, weights 2i and 2i + 1 of 16 rows, moved to bit `to`; other
+ * bits are what the unit has there. */
+V_INLINE vh plane_field(const uint8_t *plane, int width, int i, int to, vh *unit)
 {
-    const int fields = 16 / width;
+    const int fields = 16 / width, at = width * (i % fields);
     if (i % fields == 0)
         *unit = vh_unknown(vh_load((const int16_t *)(plane + UNIT_BYTES * (i / fields))));
-    vh field = vh_srl(*unit, width * (i % fields));
-    return i % fields == fields - 1 ? field : vh_and(field, vh_set((int16_t)((1 << width) - 1)));
+    return at < to ? vh_sll(*unit, to - at) : vh_srl(*unit, at - to);
 }
 
-/* The codes of weights 2i and 2i + 1 of a span of 16 rows, less the offset; i = 0, 1, 2, ... */
+V_INLINE vh field_mask(int width, int to) { return vh_set((int16_t)(((1 << width) - 1) << to)); }
+
+/* The codes of weights 2i and 2i + 1 of a span of 16 rows; i = 0, 1, 2, ... */
 V_INLINE vh code_pair(code_traits t, packed_block span, int i, plane_units *units)
 {
     const int low = low_plane_width(t), high = high_plane_width(t);
@@ -82,10 +84,12 @@ V_INLINE vh code_pair(code_traits t, packed_block span, int i, plane_units *unit
         vh unit = vh_load((const int16_t *)(span.low + UNIT_BYTES * (i / 2)));
         return vh_sra(i % 2 ? unit : vh_sll(unit, 8), 8);
     }
-    vh code = plane_field(span.low, low, i, &units->low);
-    if (high) code = vh_or(code, vh_sll(plane_field(span.high, high, i, &units->high), low));
-    if (t.lookup) code = vh_lookup(iq4_from_zero, code);
-    return t.offset ? vh_sub(code, vh_set((int16_t)t.offset)) : code;
+    vh code = plane_field(span.low, low, i, 0, &units->low);
+    if (i % (16 / low) != 16 / low - 1) code = vh_and(code, field_mask(low, 0));
+    if (high)
+        code = vh_or_masked(code, plane_field(span.high, high, i, low, &units->high),
+                            field_mask(high, low));
+    return t.lookup ? vh_lookup(iq4_from_zero, code) : code;
 }
 
 V_INLINE const uint8_t *mins_at(code_traits t, packed_block block)
@@ -138,6 +142,14 @@ V_INLINE void end_block(code_traits t, packed_block block, block_activations x, 
 #ifdef V_BYTES
 #include "cpu/kernels/matmul_bytes.h"
 #else
+/* What the offset comes to in a sub-block of token k: it is not subtracted from every code. */
+V_INLINE vi offset_dot(code_traits t, block_activations x, int k, int sub_block)
+{
+    if (!t.offset) return vi_zero();
+    const int16_t *sums = x.sums + k * (t.block / 16) + sub_block * (t.sub_block / 16);
+    return vi_set(-t.offset * (t.sub_block == 16 ? sums[0] : sums[0] + sums[1]));
+}
+
 /* One block of a group and one token, or two, added to y [n_tokens, 16]. A sub-block is summed in
  * four chains, so that the products do not wait for each other; its scale is multiplied with the sum. */
 V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
@@ -159,7 +171,9 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
             vh w = code_pair(t, span, i, &units);
             for (int k = 0; k < n_tokens; k++) {
                 vi *sum = &dot[k][i % chains];
-                vi before = i % pairs < chains ? vi_zero() : *sum;
+                vi before = i % pairs == 0 ? offset_dot(t, x, k, (s * SPAN + 2 * i) / t.sub_block)
+                            : i % pairs < chains ? vi_zero()
+                                                 : *sum;
                 *sum = vi_dot(before, w, vh_broadcast2(q + k * t.block + 2 * i));
             }
             if (i % pairs != pairs - 1) continue;
@@ -174,11 +188,13 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
     for (int k = 0; k < n_tokens; k++) end_block(t, block, x, k, total[k], y + k * GROUP_ROWS);
 }
 
-/* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code times scale. */
+/* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code, less the offset,
+ * times scale. */
 V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i,
                         plane_units *units)
 {
     vh w = code_pair(t, span, i, units);
+    if (t.offset) w = vh_sub(w, vh_set((int16_t)t.offset));
     if (!scale_rows(t)) return w;
     const int first = s * (SPAN / t.sub_block); /* of the span: apart, so that compilers see that */
     const int8_t *scales = (const int8_t *)block.side + GROUP_ROWS * (first + 2 * i / t.sub_block);

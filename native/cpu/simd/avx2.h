@@ -144,6 +144,7 @@ V_INLINE vh vh_or(vh x, vh y)
 {
     return V_EACH_H(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
 }
+V_INLINE vh vh_or_masked(vh x, vh y, vh mask) { return vh_or(x, vh_and(y, mask)); }
 V_INLINE vh vh_sub(vh x, vh y)
 {
     return V_EACH_H(_mm256_sub_epi16(x.a, y.a), _mm256_sub_epi16(x.b, y.b));

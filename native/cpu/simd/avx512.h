@@ -84,6 +84,10 @@ V_INLINE vh vh_load_i8_twice(const int8_t *p)
 }
 V_INLINE vh vh_and(vh a, vh b) { return _mm512_and_si512(a, b); }
 V_INLINE vh vh_or(vh a, vh b) { return _mm512_or_si512(a, b); }
+V_INLINE vh vh_or_masked(vh a, vh b, vh mask) /* a | (b & mask) */
+{
+    return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
+}
 V_INLINE vh vh_sub(vh a, vh b) { return _mm512_sub_epi16(a, b); }
 V_INLINE vh vh_mul(vh a, vh b) { return _mm512_mullo_epi16(a, b); }
 /* Shifts through vector types: a count that is constant after unrolling becomes an immediate. */

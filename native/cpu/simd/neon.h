@@ -130,6 +130,7 @@ V_INLINE vh vh_load_i8_twice(const int8_t *p)
 }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(vandq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(vorrq_s16(a.x[i], b.x[i])); }
+V_INLINE vh vh_or_masked(vh a, vh b, vh mask) { return vh_or(a, vh_and(b, mask)); }
 V_INLINE vh vh_sub(vh a, vh b) { V_MAP_H(vsubq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_mul(vh a, vh b) { V_MAP_H(vmulq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_sll(vh a, int n) { V_MAP_H(vshlq_s16(a.x[i], vdupq_n_s16((int16_t)n))); }

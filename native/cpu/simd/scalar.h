@@ -88,6 +88,7 @@ V_INLINE vh vh_load_u8_twice(const uint8_t *p) { V_MAP_H(p[i / 2]); }
 V_INLINE vh vh_load_i8_twice(const int8_t *p) { V_MAP_H(p[i / 2]); }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(a.x[i] & b.x[i]); }
 V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(a.x[i] | b.x[i]); }
+V_INLINE vh vh_or_masked(vh a, vh b, vh mask) { V_MAP_H(a.x[i] | (b.x[i] & mask.x[i])); }
 V_INLINE vh vh_sub(vh a, vh b) { V_MAP_H(a.x[i] - b.x[i]); }
 V_INLINE vh vh_mul(vh a, vh b) { V_MAP_H(a.x[i] * b.x[i]); }
 V_INLINE vh vh_sll(vh a, int n) { V_MAP_H((uint16_t)a.x[i] << n); }

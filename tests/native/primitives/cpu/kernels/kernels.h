@@ -93,6 +93,7 @@ static void run_integers(primitive_round *p)
     EMIT_H("vh_load_i8_twice", vh_load_i8_twice((const int8_t *)p->bytes));
     EMIT_H("vh_and", vh_and(a, b));
     EMIT_H("vh_or", vh_or(a, b));
+    EMIT_H("vh_or_masked", vh_or_masked(a, b, vh_set(0x0f30)));
     EMIT_H("vh_sub", vh_sub(a, b));
     EMIT_H("vh_mul", vh_mul(a, b));
     EMIT_H("vh_sll 2", vh_sll(a, 2));
