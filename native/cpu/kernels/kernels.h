@@ -20,6 +20,7 @@
 #endif
 
 #define V_PREFETCH(p) __builtin_prefetch(p)
+#define V_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
 
 #include "cpu/kernels/vector.h"
 

@@ -47,14 +47,19 @@ V_INLINE packed_block span_at(code_traits t, packed_block block, int span)
                           block.high + span * (high * SPAN / t.block), block.side};
 }
 
-/* Asks for what a thread will read PREFETCH_BYTES after this span. */
+/* Asks for what a thread will read PREFETCH_BYTES after this span; with a block's first, its sides. */
 V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
 {
-    const int bytes = plane_bytes(t, t.bits) * SPAN / t.block;
-    for (int line = 0; line < bytes; line += UNIT_BYTES)
-        V_PREFETCH(block.low + span * bytes + line + PREFETCH_BYTES);
-    for (int line = 0; span == 0 && line < side_bytes(t); line += UNIT_BYTES)
-        V_PREFETCH(block.side + line + PREFETCH_BYTES);
+    const int bytes = plane_bytes(t, t.bits) * SPAN / t.block, sides = span ? 0 : side_bytes(t);
+    const uint8_t *planes = block.low + span * bytes + PREFETCH_BYTES;
+    const uint8_t *side = block.side + PREFETCH_BYTES;
+    if (prefetch_into_l2) {
+        for (int line = 0; line < bytes; line += UNIT_BYTES) V_PREFETCH_L2(planes + line);
+        for (int line = 0; line < sides; line += UNIT_BYTES) V_PREFETCH_L2(side + line);
+    } else {
+        for (int line = 0; line < bytes; line += UNIT_BYTES) V_PREFETCH(planes + line);
+        for (int line = 0; line < sides; line += UNIT_BYTES) V_PREFETCH(side + line);
+    }
 }
 
 /* The units that the fields of a span's planes are taken from, one field after the other. Compilers
