@@ -185,6 +185,23 @@ def test_tracing_leaves_the_engine_alone(path: Path) -> None:
         assert engine.generate("the", 5).text == expected
 
 
+def test_a_trace_that_fails_gives_its_pages_back(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError):
+            engine.trace(prompt_ids(N), path=tmp_path / "missing" / "run.npz")
+        monkeypatch.setattr(Engine, "prepare_step", _raise)
+        with pytest.raises(SmeltError, match="on purpose"):
+            engine.trace(prompt_ids(N))
+        monkeypatch.undo()
+    assert not engine.cache._active
+
+
+def _raise(*_: object) -> None:
+    raise SmeltError("on purpose")
+
+
 def test_refusals(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(SmeltError, match=r"matches nothing: .* called rope_table, embed, blk\.0"):
         engine.trace("the", pattern="nothing")

@@ -43,7 +43,6 @@ def record_run(
         cache = engine.cache
         readable = cache.pool.readable
         traced = trace_program(engine, device, pattern, fused, len(ids), readable)
-        sequence = cache.begin(ids, reuse=False)
     loaded, chosen = traced.loaded, traced.chosen
     rows = {value.name: value.rows for value in traced.values}
     wants_all = not last_logits and any(rows[name] == "logits" for name in chosen)
@@ -51,6 +50,8 @@ def record_run(
     dtypes: dict[str, str] = {}
     logit_rows = list(range(len(ids))) if wants_all else [len(ids) - 1]
     writer = Writer(None if stats and path is None else path)
+    with engine.lock:
+        sequence = cache.begin(ids, reuse=False)
     try:
         for at in range(0, len(ids), loaded.program.max_tokens):
             chunk = ids[at : at + loaded.program.max_tokens]
@@ -61,8 +62,8 @@ def record_run(
                 step = make_step([(sequence, chunk, wanted)])
                 logits = loaded.run(cache.pool, step)
                 sequence.tokens += chunk
-            made = [(value.name, x) for _, value, x in outputs(loaded, step, logits, chosen)]
-            made += cached(loaded, cache.pool, step, chosen)
+                made = list(cached(loaded, cache.pool, step, chosen))
+            made += [(value.name, x) for _, value, x in outputs(loaded, step, logits, chosen)]
             blocks = [
                 (name, x, at if rows[name] == "tokens" or wants_all else 0) for name, x in made
             ]
