@@ -84,6 +84,14 @@ def test_nothing_finite_and_nothing_at_all() -> None:
     assert empty == Statistics() and empty.zeros == 0.0
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, ">f4", ">f8"])
+def test_other_numbers_and_orders_of_bytes(dtype: str) -> None:
+    x = np.arange(3000).reshape(30, 100).astype(dtype)
+    s = measured(x[:, ::2], 7)
+    assert (s.count, s.min, s.max, s.n_zeros) == (1500, 0.0, 2998.0, 1)
+    assert s.total == x[:, ::2].astype(np.float64).sum()
+
+
 @pytest.mark.parametrize("x", [np.ones((2, 2)), np.full((2, 2), np.nan), np.empty((0, 2))])
 def test_as_json(x: np.ndarray) -> None:
     s = measured(x, 1)

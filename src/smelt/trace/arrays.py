@@ -30,7 +30,7 @@ DAMAGED = (
     ArithmeticError,
     EOFError,
     OSError,
-    RuntimeError,  # a password; NotImplementedError: another way to pack; RecursionError
+    RuntimeError,  # a password, or what zipfile does not know
     SyntaxError,
     TypeError,
     ValueError,

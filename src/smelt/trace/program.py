@@ -94,14 +94,15 @@ def trace_program(
 
 
 def _build(engine: Engine, wanted: Wanted) -> Program:
-    """The program with the wanted values kept, for as many tokens as ARENA_BYTES has room for."""
-    ops = engine.model.record(wanted.n_tokens)
+    """The program with the wanted values kept, for as many tokens as ARENA_BYTES has room for: the
+    fused ops are the Engine's own."""
+    ops = engine.program.ops if wanted.fused else engine.model.record(wanted.n_tokens)
     keep = {value for op in ops for value in op.outputs if wanted.matches(value.name)}
     chunk = min(engine.chunk_tokens, wanted.n_tokens)
-    program = build(ops, chunk, chunk, wanted.fused, keep=keep)
+    program = build(ops, chunk, chunk, fused=False, keep=keep)
     if program.arena_bytes > ARENA_BYTES:
         chunk = max(1, chunk * ARENA_BYTES // program.arena_bytes)
-        program = build(ops, chunk, chunk, wanted.fused, keep=keep)
+        program = build(ops, chunk, chunk, fused=False, keep=keep)
     return program
 
 
