@@ -14,6 +14,8 @@ void activations_place(activations *a, int n_tokens, int n_in, char *base)
         size_t blocks = n / (size_t)activation_block(kind);
         a->quantised[kind].q = (int16_t *)(base + at);
         at += whole_lines(n * sizeof(int16_t));
+        a->quantised[kind].halves = (int8_t *)(base + at);
+        at += whole_lines(2 * n);
         a->quantised[kind].d = (float *)(base + at);
         at += whole_lines(blocks * sizeof(float));
         a->quantised[kind].sums = (int16_t *)(base + at);
@@ -25,7 +27,7 @@ size_t activations_bytes(int n_tokens, int n_in)
 {
     size_t n = (size_t)n_tokens * (size_t)n_in, at = whole_lines(n * sizeof(float));
     for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)
-        at += whole_lines(n * sizeof(int16_t))
+        at += whole_lines(n * sizeof(int16_t)) + whole_lines(2 * n)
               + whole_lines(n / (size_t)activation_block(kind) * sizeof(float))
               + whole_lines(n / 16 * sizeof(int16_t));
     return at;

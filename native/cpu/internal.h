@@ -18,7 +18,7 @@ thread_pool *cpu_device_pool(cpu_device *device);
  * dot product with a block of any format fits an int32 exactly (see docs/design.md).
  */
 enum activation { ACTIVATION_F32, ACTIVATION_Q32, ACTIVATION_Q256, ACTIVATION_KINDS };
-enum { ACTIVATION_MAX = 2047 };
+enum { ACTIVATION_MAX = 2047, HALF_BITS = 6 };
 
 static inline int activation_block(enum activation kind)
 {
@@ -46,8 +46,10 @@ typedef struct {
     const float *f32;  /* [n_tokens, n_in] */
     struct {
         int16_t *q;    /* [n_in / block, n_tokens, block] */
+        int8_t *halves; /* [n_in / block, n_tokens, 2, block]: q = 64 high + low, see matmul_bytes.h */
         float *d;      /* [n_in / block, n_tokens] */
-        int16_t *sums; /* [n_in / block, n_tokens, block / 16], of q */
+        int16_t *sums; /* [n_in / block, n_tokens, block / 16], of q over each 16; in blocks of 256 of
+                          each four of them the middle two in each other's place (packed.h) */
     } quantised[ACTIVATION_KINDS];
 } activations;
 

@@ -5,41 +5,42 @@
 
 #include "cpu/internal.h"
 
-/* Fields of `width` bits of eight codes, one a byte of z: those of codes 0, 2, 4, 6 side by side in
- * the lower half of the result, those of 1, 3, 5, 7 in the upper. Eight at a time, by shifting the
- * word over itself, since a model has a billion codes and loading should not take a second. */
-static inline uint32_t two_lanes(uint64_t z, int width)
+/* Eight codes, one a byte: of each four, the middle two change places. */
+static inline uint64_t swap_middles(uint64_t z)
 {
-    uint64_t pairs = z | z >> (16 - width); /* bytes 0 and 1, 4 and 5: two fields each */
-    if (width == 4)
-        return (uint32_t)((pairs & 0xff) | (pairs >> 24 & 0xff00) | (pairs & 0xff00) << 8
-                          | (pairs >> 16 & 0xff000000));
-    uint64_t fours = pairs | pairs >> (32 - 2 * width), mask = (1u << 4 * width) - 1;
-    return (uint32_t)((fours & mask) | (fours >> 8 & mask) << 16);
+    const uint64_t second = 0x0000ff000000ff00;
+    return (z & ~(second | second << 8)) | (z & second) << 8 | (z >> 8 & second);
 }
 
-/* Bits [shift, shift + width) of every code of a row, into its two lanes of each unit. */
+/* Bits [shift, shift + width) of every code of a row, into its four bytes of each unit. Eight codes at
+ * a time, since a model has a billion of them and loading should not take a second. */
 static inline void pack_row(const uint8_t *codes, int n_weights, int shift, int width, uint8_t *to)
 {
     const uint64_t mask = 0x0101010101010101u * ((1u << width) - 1);
     for (int first = 0; first < n_weights; first += 32 / width, to += UNIT_BYTES) {
-        uint32_t lanes = 0;
+        uint64_t fields = 0;
         for (int eight = 0; eight < 4 / width; eight++) {
             uint64_t z;
             memcpy(&z, codes + first + 8 * eight, sizeof z);
-            lanes |= two_lanes(z >> shift & mask, width) << (4 * width * eight);
+            fields |= (z >> shift & mask) << 2 * width * eight;
         }
-        memcpy(to, &lanes, sizeof lanes);
+        fields = swap_middles(fields);
+        uint32_t bytes = (uint32_t)fields | (uint32_t)(fields >> 32) << width;
+        memcpy(to, &bytes, sizeof bytes);
     }
 }
 
-/* The same for whole bytes: of four codes, the middle two change places. */
+/* The same for whole bytes. */
 static inline void pack_bytes(const uint8_t *codes, int n_weights, uint8_t *to)
 {
-    for (int first = 0; first < n_weights; first += 4, to += UNIT_BYTES) {
-        const uint8_t lanes[4] = {codes[first], codes[first + 2], codes[first + 1],
-                                  codes[first + 3]};
-        memcpy(to, lanes, sizeof lanes);
+    for (int first = 0; first < n_weights; first += 8) {
+        uint64_t z;
+        memcpy(&z, codes + first, sizeof z);
+        z = swap_middles(z);
+        for (int half = 0; half < 2; half++, z >>= 32, to += UNIT_BYTES) {
+            uint32_t bytes = (uint32_t)z;
+            memcpy(to, &bytes, sizeof bytes);
+        }
     }
 }
 
@@ -57,16 +58,45 @@ static void pack_plane(const block_fields *rows, int n_weights, int shift, int w
     }
 }
 
+/* Of pair i of a block of 256, the sub-block that is first; the other is behind it by 32 weights. */
+static inline int first_of_pair(code_traits t, int i)
+{
+    return t.sub_block == 32 ? 2 * i : i / 2 * 4 + i % 2;
+}
+
+static uint8_t *pack_pairs(const block_fields *rows, code_traits t, int of_mins, uint8_t *to)
+{
+    for (int i = 0; i < 128 / t.sub_block; i++)
+        for (int r = 0; r < GROUP_ROWS; r++)
+            for (int half = 0; half < 2; half++) {
+                int j = first_of_pair(t, i) + half * (32 / t.sub_block);
+                *to++ = of_mins ? rows[r].mins[j] : (uint8_t)rows[r].scales[j];
+            }
+    return to;
+}
+
+static uint8_t *pack_six_bits(const block_fields *rows, uint8_t *to)
+{
+    for (int w = 0; w < 3; w++)
+        for (int r = 0; r < GROUP_ROWS; r++)
+            for (int half = 0; half < 2; half++, to += 2) {
+                unsigned v[8];
+                for (int i = 0; i < 4; i++) {
+                    v[i] = (uint8_t)rows[r].scales[2 * i + half];
+                    v[4 + i] = rows[r].mins[2 * i + half];
+                }
+                unsigned rest = w < 2 ? v[6 + w] & 15 : v[6] >> 4 | v[7] >> 4 << 2;
+                uint16_t word = (uint16_t)(v[w] | v[w + 3] << 6 | rest << 12);
+                memcpy(to, &word, sizeof word);
+            }
+    return to;
+}
+
 static void pack_side(const block_fields *rows, code_traits t, uint8_t *to)
 {
-    for (int j = 0; j < scale_rows(t); j++)
-        for (int r = 0; r < GROUP_ROWS; r++) *to++ = (uint8_t)rows[r].scales[j];
-    if (t.mins == MINS_SUBTRACTED) {
-        int together = t.sub_block == 16 ? 2 : 1;
-        for (int j = 0; j < 256 / t.sub_block; j += together)
-            for (int r = 0; r < GROUP_ROWS; r++)
-                for (int k = 0; k < together; k++) *to++ = rows[r].mins[j + k];
-    }
+    if (six_bit_scales(t)) to = pack_six_bits(rows, to);
+    else if (has_scales(t)) to = pack_pairs(rows, t, 0, to);
+    if (t.mins == MINS_SUBTRACTED && !six_bit_scales(t)) to = pack_pairs(rows, t, 1, to);
     for (int part = 0; part < (t.mins == NO_MINS ? 1 : 2); part++)
         for (int r = 0; r < GROUP_ROWS; r++, to += 2)
             memcpy(to, part ? &rows[r].m : &rows[r].d, 2);

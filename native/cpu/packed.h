@@ -6,25 +6,30 @@
  * a place of their own, or behind every second block so that planes begin on a line, cost a tenth to
  * a fifth of the speed.) Of a block, first the planes of code bits:
  *
- *   a plane holds `width` bits of every code; a unit of 64 bytes is 32 lanes of 16 bits, two a row
- *   lane (r, p), bits width * i and up: the code of weight 2i + p of row r
- *   so a unit covers 32 / width weights of 16 rows, and a shift and a mask give a vector vh that
- *   holds two neighbouring weights of every row
+ *   a plane holds `width` bits of every code; a unit of 64 bytes is four bytes of each row
+ *   byte (r, c), bits width * i and up: the code of weight 4i + {0, 2, 1, 3}[c] of row r
+ *   so a unit covers 32 / width weights of 16 rows, and a shift and a mask give four neighbouring
+ *   weights of every row as bytes, or two as int16: even bytes are the first pair, odd ones the second
  *
  *   bits a code   2   3       4   5       6       8
  *   planes        2   2 + 1   4   4 + 1   4 + 2   8      low bits first
  *
- * then the rest:
+ * then the rest, in which what belongs to weights that are 32 apart lies side by side, so that a
+ * multiply-add of int16 takes both: pair i of a block of 256 is of the weights from 64 u + v on and of
+ * those from 64 u + 32 + v on, with i = u for sub-blocks of 32, and i = 2u + v / 16 for those of 16.
  *
- *   scales  int8  [block / SUB_BLOCK][16 rows]      blocks of 256 only
- *   mins    uint8 [8][16 rows]                      SUB_BLOCK 32, MINS_SUBTRACTED
- *           uint8 [8][16 rows][2]                   SUB_BLOCK 16: of two neighbours
+ *   scales  int8  [pairs][16 rows][2]               blocks of 256 only
+ *   mins    uint8 [pairs][16 rows][2]               MINS_SUBTRACTED
  *   d       half  [16 rows]
  *   m       half  [16 rows]                         unless NO_MINS
  *
- * Rows past the last one have d = m = 0. The size is that of the file's blocks, but for Q4_K and
- * Q5_K, whose 6-bit scales take a byte each (148 for 144 bytes, 180 for 176), and for Q2_K, Q3_K
- * and IQ4_XS likewise (100 for 84, 114 for 110, 138 for 136).
+ * Of Q4_K and Q5_K, scales and mins have six bits and share 16-bit words [3][16 rows][2]: values 0 to 3
+ * are the pairs of scales, 4 to 7 those of mins; word w holds value w in bits 0 to 5, value w + 3 in
+ * bits 6 to 11, and in bits 12 to 15 the low four of value 6 (w = 0) or 7 (w = 1), or the high two of
+ * both (w = 2).
+ *
+ * Rows past the last one have d = m = 0. The size is that of the file's blocks, but for Q2_K, Q3_K and
+ * IQ4_XS, whose scales take a byte each (100 for 84, 114 for 110, 138 for 136).
  */
 #ifndef SMELT_CPU_PACKED_H
 #define SMELT_CPU_PACKED_H
@@ -55,16 +60,24 @@ static inline int high_plane_width(code_traits t) { return t.bits - low_plane_wi
 /* Bytes of one block of 16 rows: a plane, and all that is not planes. */
 static inline int plane_bytes(code_traits t, int width) { return GROUP_ROWS * t.block * width / 8; }
 
-static inline int scale_rows(code_traits t) { return t.block == 256 ? 256 / t.sub_block : 0; }
+static inline int has_scales(code_traits t) { return t.block == 256; }
 
-static inline int min_bytes(code_traits t)
+static inline int six_bit_scales(code_traits t)
 {
-    return t.mins == MINS_SUBTRACTED ? GROUP_ROWS * 256 / t.sub_block : 0;
+    return t.mins == MINS_SUBTRACTED && t.sub_block == 32;
+}
+
+/* Of scales and mins. */
+static inline int scale_bytes(code_traits t)
+{
+    const int each = has_scales(t) ? GROUP_ROWS * 256 / t.sub_block : 0;
+    if (six_bit_scales(t)) return 3 * UNIT_BYTES;
+    return t.mins == MINS_SUBTRACTED ? 2 * each : each;
 }
 
 static inline int side_bytes(code_traits t)
 {
-    return GROUP_ROWS * (scale_rows(t) + (t.mins == NO_MINS ? 2 : 4)) + min_bytes(t);
+    return scale_bytes(t) + GROUP_ROWS * (t.mins == NO_MINS ? 2 : 4);
 }
 
 /* Of one block of a group: its planes, and its sides behind them. */

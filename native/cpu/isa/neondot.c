@@ -4,6 +4,7 @@
 #if HAVE_NEONDOT
 #define V_NAME neondot
 #define V_BYTES
+#define V_BYTE_TILES
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 #else

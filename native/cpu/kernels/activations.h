@@ -23,23 +23,54 @@ V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, 
     for (; i < n; i++) y[i] = x[i] * scale * gain[i];
 }
 
-/* Puts x behind the first i of the block's n integers. */
-V_INLINE void store_activations(int16_t *q, int n, int i, vh x)
+enum { FEW_TOKENS = 4 }; /* below which no kernel multiplies int16, where there is one for bytes */
+
+/* In which forms kernels take integers: int16, and halves of them (matmul_bytes.h). */
+V_INLINE int takes_words(const activations *a)
 {
-#ifdef V_BYTES /* x = 128 high + low: see matmul_bytes.h */
-    vh high = vh_sra(vh_sub(x, vh_set(-64)), 7);
-    vh_store_quads((int8_t *)q + i, high);
-    vh_store_quads((int8_t *)q + n + i, vh_sub(x, vh_sll(high, 7)));
+#if defined(V_BYTE_TILES)
+    return a->n_tokens == 0;
+#elif defined(V_BYTES)
+    return a->n_tokens >= FEW_TOKENS;
 #else
-    (void)n;
-    vh_store(q + i, x);
+    return a->n_tokens > 0;
+#endif
+}
+
+V_INLINE int takes_halves(const activations *a)
+{
+#if defined(V_BYTE_TILES)
+    return a->n_tokens > 0;
+#elif defined(V_BYTES)
+    return a->n_tokens < V_TILE_TOKENS;
+#else
+    return a->n_tokens == 0;
+#endif
+}
+
+/* Where the integers of a block go; NULL where no kernel takes them. */
+typedef struct {
+    int16_t *q;
+    int8_t *halves;
+} integer_places;
+
+V_INLINE void store_activations(integer_places to, int block, int i, vh x)
+{
+    if (to.q) vh_store(to.q + i, x);
+#ifdef V_BYTES
+    if (!to.halves) return;
+    vh high = vh_sra(vh_sub(x, vh_set(-(1 << HALF_BITS) / 2)), HALF_BITS);
+    vh_store_bytes(to.halves + i, high);
+    vh_store_bytes(to.halves + block + i, vh_sub(x, vh_sll(high, HALF_BITS)));
+#else
+    (void)block;
 #endif
 }
 
 /* One block of a row: q = round(x / d), d so that the largest |q| is 2047; and the sums of q over
- * each 16, which a weight's minimum is multiplied with. A NaN or an infinity makes d NaN, so that
+ * each 16, which minima and offsets are multiplied with. A NaN or an infinity makes d NaN, so that
  * it reaches the logits instead of vanishing in an integer. */
-V_INLINE void quantise_block(const float *x, int block, int16_t *q, float *d, int16_t *sums)
+V_INLINE void quantise_block(const float *x, int block, integer_places to, float *d, int16_t *sums)
 {
     vf largest = vf_zero(), invalid = vf_zero();
     for (int i = 0; i < block; i += 16) {
@@ -48,21 +79,21 @@ V_INLINE void quantise_block(const float *x, int block, int16_t *q, float *d, in
         invalid = vf_fma(v, vf_zero(), invalid);
     }
     float most = vf_maximum(largest), nan = vf_sum(invalid);
-    /* below 2047 / FLT_MAX the inverse would be infinite: such a block counts as zero */
+    /* below 2047 / FLT_MAX the inverse would be infinite: such a block counts as zero; and no integer
+     * stands for a NaN, which would overflow a sum */
     float inverse_d = ACTIVATION_MAX / most;
-    vf inverse = vf_set(inverse_d < INFINITY ? inverse_d : 0.0f);
     *d = most / ACTIVATION_MAX + nan;
-    if (*d != *d) { /* no integer stands for a NaN: these would overflow a sum */
-        memset(q, 0, (size_t)block * sizeof *q);
-        memset(sums, 0, (size_t)(block / 16) * sizeof *sums);
-        return;
-    }
+    vf inverse = vf_set(inverse_d < INFINITY ? inverse_d : 0.0f);
     for (int i = 0; i < block; i += 32) {
-        vi a = vi_round(vf_mul(vf_load(x + i), inverse));
-        vi b = vi_round(vf_mul(vf_load(x + i + 16), inverse));
-        store_activations(q, block, i, vh_from_vi(a, b));
-        sums[i / 16] = (int16_t)vi_sum(a);
-        sums[i / 16 + 1] = (int16_t)vi_sum(b);
+        vi a = vi_zero(), b = vi_zero();
+        if (*d == *d) {
+            a = vi_round(vf_mul(vf_load(x + i), inverse));
+            b = vi_round(vf_mul(vf_load(x + i + 16), inverse));
+        }
+        store_activations(to, block, i, vh_from_vi(a, b));
+        const int at = block == 256 ? i / 64 * 4 + i / 32 % 2 : 0, stride = block == 256 ? 2 : 1;
+        sums[at] = (int16_t)vi_sum(a);
+        sums[at + stride] = (int16_t)vi_sum(b);
     }
 }
 
@@ -71,8 +102,10 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
     int block = activation_block(kind), n_blocks = a->n_in / block;
     for (int b = 0; b < n_blocks; b++) {
         size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)token;
-        quantise_block(x + b * block, block, a->quantised[kind].q + at * (size_t)block,
-                       a->quantised[kind].d + at,
+        integer_places to = {NULL, NULL};
+        if (takes_words(a)) to.q = a->quantised[kind].q + at * (size_t)block;
+        if (takes_halves(a)) to.halves = a->quantised[kind].halves + 2 * at * (size_t)block;
+        quantise_block(x + b * block, block, to, a->quantised[kind].d + at,
                        a->quantised[kind].sums + at * (size_t)(block / 16));
     }
 }

@@ -12,11 +12,11 @@
 static_assert(V_SUMS <= 12, "names of the sums");
 
 /* What the kernels of quantised matrices do to a sum: see matmul_bytes.h for the first. */
-#ifdef V_BYTES
+#ifdef V_BYTE_TILES
 enum { PRODUCTS = 64 };
 V_INLINE vi limit_products(vi sum, vh x)
 {
-    return vi_dot4(vi_dot4(sum, vb_of(x), vb_of(x)), vb_of(x), vb_of(x));
+    return vi_dot_bytes(vi_dot_bytes(sum, vb_of(x), vb_of(x)), vb_of(x), vb_of(x));
 }
 #else
 enum { PRODUCTS = 32 };
@@ -46,11 +46,11 @@ static void limit_fma(int64_t rounds)
 
 static void limit_dot(int64_t rounds)
 {
-    int8_t begin[12][16] = {{0}};
+    int16_t begin[12][32] = {{0}};
     vh pair = vh_set(1);
     vi kept[V_SUMS];
     V_OPAQUE(begin);
-#define BEGIN(k) vi sum_##k = vi_load_i8(begin[k]);
+#define BEGIN(k) vi sum_##k = vi_half(vh_load(begin[k]), 0);
     EACH_SUM(BEGIN)
 #undef BEGIN
     for (int64_t r = 0; r < rounds; r++) {

@@ -36,7 +36,7 @@ static unit_function *const unit_functions[FORMAT_COUNT] = {
 /* Few sums wait for each other: from four tokens on two groups side by side give enough of them. */
 V_INLINE int unit_rows(const activations *a)
 {
-    return a->n_tokens < 4 ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
+    return a->n_tokens < FEW_TOKENS ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
 }
 
 V_INLINE int units(const work *w, int weight, const activations *a)

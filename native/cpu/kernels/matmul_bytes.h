@@ -1,43 +1,140 @@
-/* Products of a block by bytes, for instruction sets that multiply and add four int8 at a time in
- * each lane (V_BYTES): these take the place of dot_block and tile_tokens of matmul_quantised.h.
+/* Products of a block by bytes, for instruction sets that multiply and add four bytes at a time in each
+ * lane (V_BYTES): neondot, avxvnni, avx512vnni.
  *
- * Codes fit an int8 in every format. Activations of 12 bits do not, but two halves do:
+ * Codes fit a byte in every format. Activations of 12 bits do not, but two halves do:
  *
- *     q = 128 high + low      -16 <= high <= 16, -64 <= low <= 63
+ *     q = 64 high + low      -32 <= high <= 32, -32 <= low <= 31
  *
- * so that a sub-block is 128 (codes . high) + (codes . low), exactly, times its scale.
+ * so that a sub-block is 64 (codes . high) + (codes . low), exactly. For one token this takes half the
+ * instructions that int16 take, since codes need not be widened: a shift and a mask of a unit give 64
+ * of them. Halves lie in the order that packed.h gives four bytes (vh_store_bytes).
  *
- * A unit of a plane has two neighbouring weights of each row in two int16, whose bytes hold weights
- * that are apart: one shift and one mask of a unit of 4-bit codes give, of every row, the weights
- * 0 4 1 5 or 2 6 3 7. So that is the order of four codes here, for all formats, and activations are
- * put into it once (store_activations).
+ * With V_UNSIGNED the first factor of vi_dot4 is unsigned: codes stay as they are, and their offset is
+ * taken off the sums. With V_PAIRS sums of two sub-blocks are put side by side (vh_pairs).
  */
 
-/* Fields f and f + 2 of a plane, in the low and in the high byte of every int16. */
-V_INLINE vb two_fields(const uint8_t *plane, int width, int f)
+V_INLINE vh byte_mask(int width, int to) { return vh_set((int16_t)(((1 << width) - 1) * 0x101 << to)); }
+
+/* Weights 4i to 4i + 3 of 16 rows, as bytes. */
+V_INLINE vh plane_quad(const uint8_t *plane, int width, int i, int to, vh *unit)
 {
-    const int fields = 16 / width, at = width * (f % fields), up = 8 - at - 2 * width;
-    const int16_t *unit = (const int16_t *)(plane + UNIT_BYTES * (f / fields));
-    const int mask = (1 << width) - 1;
-    vh x = vh_load(unit);
-    if (width == 8 && f % 2) return vb_high_bytes(x, vh_load(unit + UNIT_BYTES / 2));
-    if (width == 8) return vb_low_bytes(x, vh_load(unit + UNIT_BYTES / 2));
-    if (width == 4) return vb_of(vh_and(vh_srl(x, at), vh_set(0x0f0f)));
-    vh far = up < 0 ? vh_srl(x, -up) : vh_sll(x, up);
-    return vb_of(vh_or(vh_and(vh_srl(x, at), vh_set((int16_t)mask)),
-                       vh_and(far, vh_set((int16_t)(mask << 8)))));
+    return moved_unit(plane, width, i, 4, width * (i % (8 / width)), to, unit);
 }
 
-/* Four codes of 16 rows, less the offset: number i of the eight quads of a span. */
-V_INLINE vb code_quad(code_traits t, packed_block span, int i)
+/* The codes of weights 4i to 4i + 3 of a span of 16 rows; i = 0, 1, 2, ... */
+V_INLINE vb code_quad(code_traits t, packed_block span, int i, plane_units *units)
 {
-    const int low = low_plane_width(t), high = high_plane_width(t), f = i / 2 * 4 + i % 2;
-    vb code = two_fields(span.low, low, f);
-    if (high) code = vb_or(code, vb_sll(two_fields(span.high, high, f), low));
-    if (t.lookup) code = vb_lookup(iq4_from_zero, code);
-    return t.offset ? vb_sub(code, vb_set((int8_t)t.offset)) : code;
+    const int low = low_plane_width(t), high = high_plane_width(t);
+    vh code = plane_quad(span.low, low, i, 0, &units->low);
+    if (t.bits < 8) code = vh_and(code, byte_mask(low, 0));
+    if (high)
+        code = vh_or_masked(code, plane_quad(span.high, high, i, low, &units->high),
+                            byte_mask(high, low));
+    if (t.lookup) code = vh_lookup(iq4_from_zero, code);
+#ifdef V_UNSIGNED
+    return vb_of(t.bits == 8 ? vh_xor(code, byte_mask(1, 7)) : code);
+#else
+    return t.offset ? vb_sub(vb_of(code), vb_set((int8_t)t.offset)) : vb_of(code);
+#endif
 }
 
+/* How much code_quad's bytes are above code - t.offset. */
+V_INLINE int byte_offset(code_traits t)
+{
+#ifdef V_UNSIGNED
+    return t.bits == 8 ? 128 : t.offset;
+#else
+    (void)t;
+    return 0;
+#endif
+}
+
+V_INLINE vi byte_offset_dot(code_traits t, block_activations x, int k, int sub_block)
+{
+    return byte_offset(t) ? vi_set(-byte_offset(t) * sub_block_sum(t, x, k, sub_block)) : vi_zero();
+}
+
+/* Whether the sums of a sub-block fit an int16, |high| and |low| being 32 at most, and a multiply-add
+ * takes two of them at once. */
+V_INLINE int sums_pair(code_traits t)
+{
+    return V_PAIRS && t.block == 256 && !t.lookup
+           && ((1 << t.bits) - 1) * t.sub_block * 32 <= INT16_MAX;
+}
+
+/* Sums over a block of what is multiplied with `high`, with `low` and with the offset. */
+typedef struct {
+    vi high, low, offset;
+} block_sums;
+
+/* Adds the sub-blocks of 64 weights, or of the 32 of a small block, of token k. */
+V_INLINE void add_sub_blocks(code_traits t, packed_block block, block_activations x, int k, int turn,
+                             const vi high[4], const vi low[4], block_sums *total)
+{
+    const int pairs = t.block == 256 ? 32 / t.sub_block : 0;
+    for (int j = 0; j < pairs; j++) {
+        vh scales = scale_pair(t, block, turn * pairs + j);
+        if (!sums_pair(t)) {
+            for (int half = 0; half < 2; half++) {
+                vi scale = vi_half(scales, half);
+                const int sub = j + half * pairs;
+                vi dot = vi_add(vi_sll(high[sub], HALF_BITS), low[sub]);
+                total->low = vi_add(total->low, vi_mul(dot, scale));
+            }
+            continue;
+        }
+        total->high = vi_dot(total->high, vh_pairs(high[j], high[j + pairs]), scales);
+        total->low = vi_dot(total->low, vh_pairs(low[j], low[j + pairs]), scales);
+        if (byte_offset(t)) {
+            const int16_t *sums = x.sums + 16 * k + 2 * (turn * pairs + j);
+            total->offset = vi_dot(total->offset, scales, vh_broadcast2(sums));
+        }
+    }
+    if (pairs == 0) total->low = vi_add(vi_sll(high[0], HALF_BITS), low[0]);
+}
+
+/* One block of a group and one token, or two, added to y [n_tokens, 16], with the codes straight from
+ * the planes. */
+V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
+                        float *y)
+{
+    enum { MOST_TOKENS = 2 };
+    const int weights = t.block == 256 ? 64 : 32, sub_quads = t.sub_block / 4;
+    block_sums total[MOST_TOKENS];
+    for (int k = 0; k < n_tokens; k++)
+        total[k].high = total[k].low = total[k].offset = vi_zero();
+    for (int turn = 0; turn < t.block / weights; turn++) {
+        vi high[MOST_TOKENS][4], low[MOST_TOKENS][4];
+        plane_units units;
+        V_UNROLL
+        for (int i = 0; i < weights / 4; i++) {
+            const int s = turn * (weights / SPAN) + i / (SPAN / 4), sub = i / sub_quads;
+            if (i % (SPAN / 4) == 0) prefetch_span(t, block, s);
+            vb w = code_quad(t, span_at(t, block, s), i % (SPAN / 4), &units);
+            for (int k = 0; k < n_tokens; k++) {
+                const int8_t *q = x.halves + 2 * k * t.block + turn * weights + 4 * i;
+                if (i % sub_quads == 0) {
+                    high[k][sub] = low[k][sub] = vi_zero();
+                    if (!sums_pair(t))
+                        low[k][sub] = byte_offset_dot(t, x, k, turn * (weights / t.sub_block) + sub);
+                }
+                high[k][sub] = vi_dot4(high[k][sub], w, q);
+                low[k][sub] = vi_dot4(low[k][sub], w, q + t.block);
+            }
+        }
+        for (int k = 0; k < n_tokens; k++)
+            add_sub_blocks(t, block, x, k, turn, high[k], low[k], &total[k]);
+    }
+    for (int k = 0; k < n_tokens; k++) {
+        vi dot = total[k].low;
+        if (sums_pair(t)) dot = vi_add(dot, vi_sll(total[k].high, HALF_BITS));
+        if (sums_pair(t) && byte_offset(t))
+            dot = vi_add(dot, vi_mul(total[k].offset, vi_set(-byte_offset(t))));
+        end_block(t, block, x, k, dot, y + k * GROUP_ROWS);
+    }
+}
+
+#ifdef V_BYTE_TILES
 /* A block as int8 codes without scales: [block / 4][16 rows][4], in L1. */
 typedef struct {
     _Alignas(64) int8_t codes[64][64];
@@ -48,42 +145,11 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
         prefetch_span(t, block, s);
+        plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 4; i++)
-            vb_store(tile->codes[s * (SPAN / 4) + i], code_quad(t, span, i));
+            vb_store(tile->codes[s * (SPAN / 4) + i], code_quad(t, span, i, &units));
     }
-}
-
-/* total + scale * dot, of the sub-block whose scales these are. */
-V_INLINE vi add_sub_block(code_traits t, const int8_t *scales, vi dot, vi total)
-{
-    return vi_add(total, scale_rows(t) ? vi_mul(dot, vi_load_i8(scales)) : dot);
-}
-
-/* One block of a group times one token, added to y [16], with the codes straight from the planes. */
-V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
-                        float *y)
-{
-    static_assert(V_DOT_TOKENS == 1, "one token at a time");
-    (void)n_tokens;
-    const int quads = t.sub_block / 4;
-    const int8_t *scales = (const int8_t *)block.side;
-    vi total = vi_zero(), high = vi_zero(), low = vi_zero();
-    for (int s = 0; s < t.block / SPAN; s++) {
-        packed_block span = span_at(t, block, s);
-        const int8_t *q = (const int8_t *)x.q + s * SPAN;
-        prefetch_span(t, block, s);
-        V_UNROLL
-        for (int i = 0; i < SPAN / 4; i++) {
-            vb w = code_quad(t, span, i);
-            high = vi_dot4(i % quads ? high : vi_zero(), w, vb_broadcast4(q + 4 * i));
-            low = vi_dot4(i % quads ? low : vi_zero(), w, vb_broadcast4(q + t.block + 4 * i));
-            if (i % quads != quads - 1) continue;
-            total = add_sub_block(t, scales, vi_add(vi_sll(high, 7), low), total);
-            scales += GROUP_ROWS;
-        }
-    }
-    end_block(t, block, x, 0, total, y);
 }
 
 /* An unpacked block of one group times n_tokens tokens, added to y [n_tokens, 16]. The high halves
@@ -102,17 +168,22 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
         const int8_t(*codes)[64] = tiles->codes + b * quads;
         for (int k = 0; k < n_tokens; k++) dot[k] = vi_zero();
         for (int half = 0; half < 2; half++) {
-            const int8_t *q = (const int8_t *)x.q + half * t.block + b * t.sub_block;
-            for (int k = 0; half && k < n_tokens; k++) dot[k] = vi_sll(dot[k], 7);
+            const int8_t *q = x.halves + half * t.block + b * t.sub_block;
+            for (int k = 0; half && k < n_tokens; k++) dot[k] = vi_sll(dot[k], HALF_BITS);
             V_KEEP_LOOP /* unrolled, gcc loads so far ahead that nothing stays in registers */
             for (int i = 0; i < quads; i++) {
                 vb w = vb_load(codes[i]);
                 for (int k = 0; k < n_tokens; k++)
-                    dot[k] = vi_dot4(dot[k], w, vb_broadcast4(q + 2 * k * t.block + 4 * i));
+                    dot[k] = vi_dot4(dot[k], w, q + 2 * k * t.block + 4 * i);
             }
         }
-        const int8_t *scales = (const int8_t *)blocks->side + b * GROUP_ROWS;
-        for (int k = 0; k < n_tokens; k++) total[k] = add_sub_block(t, scales, dot[k], total[k]);
+        const int first = b * t.sub_block; /* weight */
+        for (int k = 0; k < n_tokens; k++) {
+            if (has_scales(t))
+                dot[k] = vi_mul(dot[k], sub_block_scale(t, *blocks, first / SPAN, first % SPAN));
+            total[k] = vi_add(total[k], dot[k]);
+        }
     }
     for (int k = 0; k < n_tokens; k++) end_block(t, blocks[0], x, k, total[k], y + k * GROUP_ROWS);
 }
+#endif

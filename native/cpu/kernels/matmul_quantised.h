@@ -22,8 +22,9 @@ typedef struct {
 
 typedef struct {
     const int16_t *q;    /* [n_tokens, block] */
+    const int8_t *halves; /* [n_tokens, 2, block], see matmul_bytes.h */
     const float *d;      /* [n_tokens] */
-    const int16_t *sums; /* [n_tokens, block / 16] */
+    const int16_t *sums; /* [n_tokens, block / 16], see internal.h */
 } block_activations;
 
 V_INLINE packed_block block_at(code_traits t, const uint8_t *group, int b)
@@ -69,14 +70,21 @@ typedef struct {
     vh low, high;
 } plane_units;
 
-/* Field i of the units that hold a span, weights 2i and 2i + 1 of 16 rows, moved to bit `to`; other
- * bits are what the unit has there. */
-V_INLINE vh plane_field(const uint8_t *plane, int width, int i, int to, vh *unit)
+/* The unit of a plane that holds group i of `weights` neighbours of a span, with the group's bits,
+ * which begin at bit `at`, moved to bit `to`; other bits are what the unit has there. */
+V_INLINE vh moved_unit(const uint8_t *plane, int width, int i, int weights, int at, int to, vh *unit)
 {
-    const int fields = 16 / width, at = width * (i % fields);
-    if (i % fields == 0)
-        *unit = vh_unknown(vh_load((const int16_t *)(plane + UNIT_BYTES * (i / fields))));
+    const int groups = 32 / width / weights;
+    if (i % groups == 0)
+        *unit = vh_unknown(vh_load((const int16_t *)(plane + UNIT_BYTES * (i / groups))));
     return at < to ? vh_sll(*unit, to - at) : vh_srl(*unit, at - to);
+}
+
+/* Weights 2i and 2i + 1 of 16 rows, as int16. */
+V_INLINE vh plane_pair(const uint8_t *plane, int width, int i, int to, vh *unit)
+{
+    const int at = width * (i % (16 / width) / 2) + i % 2 * 8;
+    return moved_unit(plane, width, i, 2, at, to, unit);
 }
 
 V_INLINE vh field_mask(int width, int to) { return vh_set((int16_t)(((1 << width) - 1) << to)); }
@@ -89,29 +97,69 @@ V_INLINE vh code_pair(code_traits t, packed_block span, int i, plane_units *unit
         vh unit = vh_load((const int16_t *)(span.low + UNIT_BYTES * (i / 2)));
         return vh_sra(i % 2 ? unit : vh_sll(unit, 8), 8);
     }
-    vh code = plane_field(span.low, low, i, 0, &units->low);
+    vh code = plane_pair(span.low, low, i, 0, &units->low);
     if (i % (16 / low) != 16 / low - 1) code = vh_and(code, field_mask(low, 0));
     if (high)
-        code = vh_or_masked(code, plane_field(span.high, high, i, low, &units->high),
+        code = vh_or_masked(code, plane_pair(span.high, high, i, low, &units->high),
                             field_mask(high, low));
     return t.lookup ? vh_lookup(iq4_from_zero, code) : code;
 }
 
-V_INLINE const uint8_t *mins_at(code_traits t, packed_block block)
-{
-    return block.side + GROUP_ROWS * scale_rows(t);
-}
-
 V_INLINE const uint16_t *d_at(code_traits t, packed_block block)
 {
-    return (const uint16_t *)(mins_at(t, block) + min_bytes(t));
+    return (const uint16_t *)(block.side + scale_bytes(t));
 }
 
-/* The minima that belong to sums 2i and 2i + 1. */
+/* Value i of the eight pairs of six bits. */
+V_INLINE vh six_bits(packed_block block, int i)
+{
+    const int16_t *words = (const int16_t *)block.side;
+    const vh mask = vh_set(63);
+    if (i < 3) return vh_and(vh_load(words + 32 * i), mask);
+    if (i < 6) return vh_and(vh_srl(vh_load(words + 32 * (i - 3)), 6), mask);
+    return vh_or_masked(vh_srl(vh_load(words + 32 * (i - 6)), 12),
+                        vh_srl(vh_load(words + 64), i == 6 ? 8 : 10), vh_set(0x30));
+}
+
+/* Pair i of the scales of a block of 256, int16 [16 rows][2]. */
+V_INLINE vh scale_pair(code_traits t, packed_block block, int i)
+{
+    if (six_bit_scales(t)) return six_bits(block, i);
+    return vh_load_i8((const int8_t *)block.side + UNIT_BYTES / 2 * i);
+}
+
+/* The minima that belong to pair i, of eight, of a block's sums. */
 V_INLINE vh min_pair(code_traits t, packed_block block, int i)
 {
-    const uint8_t *mins = mins_at(t, block);
-    return t.sub_block == 16 ? vh_load_u8(mins + 32 * i) : vh_load_u8_twice(mins + 16 * i);
+    if (six_bit_scales(t)) return six_bits(block, 4 + i / 2);
+    return vh_load_u8(block.side + GROUP_ROWS * 256 / t.sub_block + UNIT_BYTES / 2 * i);
+}
+
+/* The pair that the scale of weight i of a span belongs to, as its first for even spans and as its
+ * second for odd ones. */
+V_INLINE int pair_of(code_traits t, int span, int i)
+{
+    return t.sub_block == 32 ? span / 2 : span / 2 * 2 + i / 16;
+}
+
+/* The scale of the sub-block of weight i of a span, int32 [16 rows]. */
+V_INLINE vi sub_block_scale(code_traits t, packed_block block, int span, int i)
+{
+    return vi_half(scale_pair(t, block, pair_of(t, span, i)), span % 2);
+}
+
+/* The sum of q over 16 weights that are number i of a block. */
+V_INLINE int sum_of(code_traits t, const int16_t *sums, int i)
+{
+    return sums[t.block == 256 ? (i & ~3) | (i & 1) << 1 | (i >> 1 & 1) : i];
+}
+
+/* The sum of q over a sub-block of token k. */
+V_INLINE int sub_block_sum(code_traits t, block_activations x, int k, int sub_block)
+{
+    const int16_t *sums = x.sums + k * (t.block / 16);
+    const int n = t.sub_block / 16, first = sub_block * n;
+    return sum_of(t, sums, first) + (n > 1 ? sum_of(t, sums, first + 1) : 0);
 }
 
 /* y[row] += (block . q) of one token, from the exact sums. */
@@ -129,6 +177,7 @@ V_INLINE vi min_dots(code_traits t, packed_block block, const int16_t *sums)
 {
     if (t.mins == MIN_ADDED) return vi_set(sums[0] + sums[1]);
     vi dot = vi_zero();
+    V_UNROLL
     for (int i = 0; i < 8; i++) dot = vi_dot(dot, min_pair(t, block, i), vh_broadcast2(sums + 2 * i));
     return dot;
 }
@@ -150,9 +199,7 @@ V_INLINE void end_block(code_traits t, packed_block block, block_activations x, 
 /* What the offset comes to in a sub-block of token k: it is not subtracted from every code. */
 V_INLINE vi offset_dot(code_traits t, block_activations x, int k, int sub_block)
 {
-    if (!t.offset) return vi_zero();
-    const int16_t *sums = x.sums + k * (t.block / 16) + sub_block * (t.sub_block / 16);
-    return vi_set(-t.offset * (t.sub_block == 16 ? sums[0] : sums[0] + sums[1]));
+    return t.offset ? vi_set(-t.offset * sub_block_sum(t, x, k, sub_block)) : vi_zero();
 }
 
 /* One block of a group and one token, or two, added to y [n_tokens, 16]. A sub-block is summed in
@@ -162,7 +209,6 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
 {
     enum { CHAINS = 4, MOST_TOKENS = 2 };
     const int chains = CHAINS / n_tokens, pairs = t.sub_block / 2;
-    const int8_t *scales = (const int8_t *)block.side;
     vi total[MOST_TOKENS];
     for (int k = 0; k < n_tokens; k++) total[k] = vi_zero();
     for (int s = 0; s < t.block / SPAN; s++) {
@@ -184,15 +230,17 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
             if (i % pairs != pairs - 1) continue;
             for (int k = 0; k < n_tokens; k++) {
                 for (int c = 1; c < chains; c++) dot[k][0] = vi_add(dot[k][0], dot[k][c]);
-                if (scale_rows(t)) dot[k][0] = vi_mul(dot[k][0], vi_load_i8(scales));
+                if (has_scales(t)) dot[k][0] = vi_mul(dot[k][0], sub_block_scale(t, block, s, 2 * i));
                 total[k] = vi_add(total[k], dot[k][0]);
             }
-            scales += GROUP_ROWS;
         }
     }
     for (int k = 0; k < n_tokens; k++) end_block(t, block, x, k, total[k], y + k * GROUP_ROWS);
 }
 
+#endif
+
+#ifndef V_BYTE_TILES
 /* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code, less the offset,
  * times scale. */
 V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i,
@@ -200,10 +248,8 @@ V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, in
 {
     vh w = code_pair(t, span, i, units);
     if (t.offset) w = vh_sub(w, vh_set((int16_t)t.offset));
-    if (!scale_rows(t)) return w;
-    const int first = s * (SPAN / t.sub_block); /* of the span: apart, so that compilers see that */
-    const int8_t *scales = (const int8_t *)block.side + GROUP_ROWS * (first + 2 * i / t.sub_block);
-    return vh_mul(w, vh_load_i8_twice(scales)); /* a sub-block has the same ones */
+    if (!has_scales(t)) return w;
+    return vh_mul(w, vh_twice(scale_pair(t, block, pair_of(t, s, 2 * i)), s % 2));
 }
 
 /* A block of one or two groups and 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales are
@@ -324,6 +370,7 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
     const size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)k;
     return (block_activations){
         a->quantised[kind].q + at * (size_t)t.block,
+        a->quantised[kind].halves + 2 * at * (size_t)t.block,
         a->quantised[kind].d + at,
         a->quantised[kind].sums + at * (size_t)(t.block / 16),
     };

@@ -87,11 +87,6 @@ V_INLINE float vf_maximum(vf x)
 
 V_INLINE vi vi_set(int32_t x) { return V_EACH_I(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
 V_INLINE vi vi_zero(void) { return vi_set(0); }
-V_INLINE vi vi_load_i8(const int8_t *p)
-{
-    __m128i bytes = V_M128(p);
-    return V_EACH_I(_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
-}
 V_INLINE vi vi_mul(vi x, vi y)
 {
     return V_EACH_I(_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b));
@@ -124,17 +119,9 @@ V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     return V_EACH_H(_mm256_cvtepu8_epi16(V_M128(p)), _mm256_cvtepu8_epi16(V_M128(p + 16)));
 }
-V_INLINE vh vh_load_u8_twice(const uint8_t *p)
+V_INLINE vh vh_load_i8(const int8_t *p)
 {
-    __m128i once = V_M128(p);
-    return V_EACH_H(_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(once, once)),
-                    _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(once, once)));
-}
-V_INLINE vh vh_load_i8_twice(const int8_t *p)
-{
-    __m128i once = V_M128(p);
-    return V_EACH_H(_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(once, once)),
-                    _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(once, once)));
+    return V_EACH_H(_mm256_cvtepi8_epi16(V_M128(p)), _mm256_cvtepi8_epi16(V_M128(p + 16)));
 }
 V_INLINE vh vh_and(vh x, vh y)
 {
@@ -172,6 +159,17 @@ V_INLINE vh vh_lookup(const uint8_t table[16], vh index)
     __m256i bytes = _mm256_broadcastsi128_si256(V_M128(table));
     return V_EACH_H(_mm256_shuffle_epi8(bytes, index.a), _mm256_shuffle_epi8(bytes, index.b));
 }
+V_INLINE vi vi_half(vh x, int half)
+{
+    __m256i a = half ? x.a : _mm256_slli_epi32(x.a, 16), b = half ? x.b : _mm256_slli_epi32(x.b, 16);
+    return V_EACH_I(_mm256_srai_epi32(a, 16), _mm256_srai_epi32(b, 16));
+}
+V_INLINE __m256i v_twice(__m256i a, int half)
+{
+    const __m256i once = half ? _mm256_srli_epi32(a, 16) : a;
+    return _mm256_blend_epi16(once, half ? a : _mm256_slli_epi32(a, 16), 0xaa);
+}
+V_INLINE vh vh_twice(vh x, int half) { return V_EACH_H(v_twice(x.a, half), v_twice(x.b, half)); }
 V_INLINE vh vh_from_vi(vi x, vi y)
 {
     return V_EACH_H(_mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8),
@@ -206,3 +204,41 @@ V_INLINE vi vi_dot_on(vi acc, vh x, vh y)
     return V_EACH_I(a, b);
 #endif
 }
+
+#ifdef V_VNNI
+#define V_BYTES
+#define V_UNSIGNED
+#define V_PAIRS 1
+typedef vh vb;
+
+V_INLINE vb vb_of(vh x) { return x; }
+V_INLINE vh vh_xor(vh x, vh y)
+{
+    return V_EACH_H(_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b));
+}
+V_INLINE void vh_store_bytes(int8_t *p, vh x)
+{
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(x.a, x.b), 0xd8);
+    _mm256_storeu_si256((__m256i *)p, _mm256_shuffle_epi8(bytes, order));
+}
+V_INLINE vh vh_pairs(vi even, vi odd)
+{
+    return V_EACH_H(_mm256_blend_epi16(even.a, _mm256_slli_epi32(odd.a, 16), 0xaa),
+                    _mm256_blend_epi16(even.b, _mm256_slli_epi32(odd.b, 16), 0xaa));
+}
+V_INLINE vi vi_sll(vi x, int n)
+{
+    return V_EACH_I(_mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n));
+}
+V_INLINE vi vi_dot4(vi acc, vb x, const int8_t *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    __m256i y = _mm256_set1_epi32(four), a = acc.a, b = acc.b;
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(a) : "x"(x.a), "x"(y));
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(b) : "x"(x.b), "x"(y));
+    return V_EACH_I(a, b);
+}
+#endif

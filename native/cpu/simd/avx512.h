@@ -52,10 +52,6 @@ V_INLINE vf vf_pow2(vi n) /* 2^n, -126 <= n <= 127, and infinity for 128 */
 
 V_INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 V_INLINE vi vi_set(int32_t x) { return _mm512_set1_epi32(x); }
-V_INLINE vi vi_load_i8(const int8_t *p)
-{
-    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
-}
 V_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
 V_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 V_INLINE int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
@@ -72,15 +68,9 @@ V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
 }
-V_INLINE vh vh_load_u8_twice(const uint8_t *p) /* 16 bytes, each in two neighbouring lanes */
+V_INLINE vh vh_load_i8(const int8_t *p)
 {
-    __m512i once = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-    return _mm512_or_si512(once, _mm512_slli_epi32(once, 16));
-}
-V_INLINE vh vh_load_i8_twice(const int8_t *p)
-{
-    __m512i once = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
-    return _mm512_mask_blend_epi16(0xaaaaaaaa, once, _mm512_slli_epi32(once, 16));
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
 }
 V_INLINE vh vh_and(vh a, vh b) { return _mm512_and_si512(a, b); }
 V_INLINE vh vh_or(vh a, vh b) { return _mm512_or_si512(a, b); }
@@ -100,6 +90,15 @@ V_INLINE vh vh_lookup(const uint8_t table[16], vh index) /* table[0] must be 0 *
 {
     __m512i bytes = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
     return _mm512_shuffle_epi8(bytes, index); /* the high bytes of index are 0, and stay so */
+}
+V_INLINE vi vi_half(vh a, int half) /* a[half], a[2 + half], ... */
+{
+    return _mm512_srai_epi32(half ? a : _mm512_slli_epi32(a, 16), 16);
+}
+V_INLINE vh vh_twice(vh a, int half) /* a[half], a[half], a[2 + half], a[2 + half], ... */
+{
+    const __m512i once = half ? _mm512_srli_epi32(a, 16) : a;
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, once, half ? a : _mm512_slli_epi32(a, 16));
 }
 V_INLINE vh vh_from_vi(vi a, vi b) /* 16 and 16 int32 that fit, in order */
 {
@@ -141,3 +140,32 @@ V_INLINE float vf_sum(vf a) /* ((l + l8) + l4 ...): the order every instruction 
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 V_INLINE float vf_maximum(vf a) { return _mm512_reduce_max_ps(a); }
+
+#ifdef V_VNNI
+#define V_BYTES    /* four bytes at a time: matmul_bytes.h */
+#define V_UNSIGNED /* the first of which are unsigned */
+#define V_PAIRS 1
+typedef __m512i vb; /* 64 bytes, four to a lane of a vi */
+
+V_INLINE vb vb_of(vh a) { return a; } /* the same bits */
+V_INLINE vh vh_xor(vh a, vh b) { return _mm512_xor_si512(a, b); }
+/* 32 int16 that fit, as int8, the middle two of each four in each other's place. */
+V_INLINE void vh_store_bytes(int8_t *p, vh a)
+{
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    _mm256_storeu_si256((__m256i *)p, _mm256_shuffle_epi8(_mm512_cvtepi16_epi8(a), order));
+}
+/* even[0], odd[0], even[1], ...: 16 and 16 int32 that fit. */
+V_INLINE vh vh_pairs(vi even, vi odd)
+{
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16));
+}
+V_INLINE vi vi_sll(vi a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
+/* acc[i] + a[4i] p[0] + ... + a[4i+3] p[3] */
+V_INLINE vi vi_dot4(vi acc, vb a, const int8_t *p)
+{
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(a), "m"(*(const int8_t(*)[4])p));
+    return acc;
+}
+#endif

@@ -8,6 +8,7 @@ typedef struct { int32x4_t x[4]; } vi;
 typedef struct { int16x8_t x[4]; } vh;
 
 #ifdef V_BYTES
+#define V_PAIRS 0 /* a multiply-add of int16 is four instructions */
 #define V_TILE_TOKENS 3 /* of eight registers each: the sums of a sub-block and the scaled ones */
 #define V_DOT_TOKENS 1
 #else
@@ -75,17 +76,6 @@ V_INLINE float vf_maximum(vf a)
 
 V_INLINE vi vi_set(int32_t x) { V_MAP_I(vdupq_n_s32(x)); }
 V_INLINE vi vi_zero(void) { return vi_set(0); }
-V_INLINE vi vi_load_i8(const int8_t *p)
-{
-    int8x16_t bytes = vld1q_s8(p);
-    int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
-    vi r;
-    r.x[0] = vmovl_s16(vget_low_s16(low));
-    r.x[1] = vmovl_high_s16(low);
-    r.x[2] = vmovl_s16(vget_low_s16(high));
-    r.x[3] = vmovl_high_s16(high);
-    return r;
-}
 V_INLINE vi vi_mul(vi a, vi b) { V_MAP_I(vmulq_s32(a.x[i], b.x[i])); }
 V_INLINE vi vi_add(vi a, vi b) { V_MAP_I(vaddq_s32(a.x[i], b.x[i])); }
 V_INLINE int32_t vi_sum(vi a)
@@ -108,26 +98,7 @@ V_INLINE vh vh_load_u8(const uint8_t *p)
 {
     V_MAP_H(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8 * i))));
 }
-V_INLINE vh vh_load_u8_twice(const uint8_t *p)
-{
-    uint8x16_t once = vld1q_u8(p), low = vzip1q_u8(once, once), high = vzip2q_u8(once, once);
-    vh r;
-    r.x[0] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(low)));
-    r.x[1] = vreinterpretq_s16_u16(vmovl_high_u8(low));
-    r.x[2] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(high)));
-    r.x[3] = vreinterpretq_s16_u16(vmovl_high_u8(high));
-    return r;
-}
-V_INLINE vh vh_load_i8_twice(const int8_t *p)
-{
-    int8x16_t once = vld1q_s8(p), low = vzip1q_s8(once, once), high = vzip2q_s8(once, once);
-    vh r;
-    r.x[0] = vmovl_s8(vget_low_s8(low));
-    r.x[1] = vmovl_high_s8(low);
-    r.x[2] = vmovl_s8(vget_low_s8(high));
-    r.x[3] = vmovl_high_s8(high);
-    return r;
-}
+V_INLINE vh vh_load_i8(const int8_t *p) { V_MAP_H(vmovl_s8(vld1_s8(p + 8 * i))); }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(vandq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(vorrq_s16(a.x[i], b.x[i])); }
 V_INLINE vh vh_or_masked(vh a, vh b, vh mask) { return vh_or(a, vh_and(b, mask)); }
@@ -145,6 +116,15 @@ V_INLINE vh vh_lookup(const uint8_t table[16], vh index)
     V_MAP_H(vreinterpretq_s16_u8(vqtbl1q_u8(bytes, vreinterpretq_u8_s16(index.x[i]))));
 }
 V_INLINE vh vh_sra(vh a, int n) { V_MAP_H(vshlq_s16(a.x[i], vdupq_n_s16((int16_t)-n))); }
+V_INLINE vi vi_half(vh a, int half)
+{
+    V_MAP_I(vshrq_n_s32(half ? vreinterpretq_s32_s16(a.x[i])
+                             : vshlq_n_s32(vreinterpretq_s32_s16(a.x[i]), 16), 16));
+}
+V_INLINE vh vh_twice(vh a, int half)
+{
+    V_MAP_H(half ? vtrn2q_s16(a.x[i], a.x[i]) : vtrn1q_s16(a.x[i], a.x[i]));
+}
 V_INLINE vh vh_from_vi(vi a, vi b)
 {
     V_MAP_H(i < 2 ? vcombine_s16(vqmovn_s32(a.x[2 * i]), vqmovn_s32(a.x[2 * i + 1]))
@@ -168,8 +148,6 @@ V_INLINE vi vi_dot_on(vi acc, vh a, vh b) { return vi_dot(acc, a, b); }
 typedef struct { int8x16_t x[4]; } vb; /* 64 int8, four to a lane of a vi */
 
 #define V_MAP_B(expression) vb r; for (int i = 0; i < 4; i++) r.x[i] = (expression); return r
-#define V_U8(x) vreinterpretq_u8_s8(x)
-#define V_S8(x) vreinterpretq_s8_u8(x)
 
 V_INLINE vb vb_load(const int8_t *p) { V_MAP_B(vld1q_s8(p + 16 * i)); }
 V_INLINE void vb_store(int8_t *p, vb a)
@@ -177,42 +155,29 @@ V_INLINE void vb_store(int8_t *p, vb a)
     for (int i = 0; i < 4; i++) vst1q_s8(p + 16 * i, a.x[i]);
 }
 V_INLINE vb vb_set(int8_t x) { V_MAP_B(vdupq_n_s8(x)); }
-V_INLINE vb vb_broadcast4(const int8_t *p) /* the four int8 at p, sixteen times */
-{
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    V_MAP_B(vreinterpretq_s8_s32(vdupq_n_s32(four)));
-}
 V_INLINE vb vb_of(vh a) { V_MAP_B(vreinterpretq_s8_s16(a.x[i])); } /* the same bits */
-V_INLINE vb vb_or(vb a, vb b) { V_MAP_B(vorrq_s8(a.x[i], b.x[i])); }
 V_INLINE vb vb_sub(vb a, vb b) { V_MAP_B(vsubq_s8(a.x[i], b.x[i])); }
-V_INLINE vb vb_sll(vb a, int n) { V_MAP_B(vshlq_s8(a.x[i], vdupq_n_s8((int8_t)n))); }
-V_INLINE vb vb_lookup(const uint8_t table[16], vb index)
+/* 32 int16 that fit, as int8, the middle two of each four in each other's place. */
+V_INLINE void vh_store_bytes(int8_t *p, vh a)
 {
-    uint8x16_t bytes = vld1q_u8(table);
-    V_MAP_B(V_S8(vqtbl1q_u8(bytes, V_U8(index.x[i]))));
-}
-/* The low, or the high, bytes of both: those of a, each followed by that of b. */
-V_INLINE vb vb_low_bytes(vh a, vh b)
-{
-    V_MAP_B(vtrn1q_s8(vreinterpretq_s8_s16(a.x[i]), vreinterpretq_s8_s16(b.x[i])));
-}
-V_INLINE vb vb_high_bytes(vh a, vh b)
-{
-    V_MAP_B(vtrn2q_s8(vreinterpretq_s8_s16(a.x[i]), vreinterpretq_s8_s16(b.x[i])));
-}
-/* 32 int16 that fit, as bytes, each eight of them in the order 0 4 1 5 2 6 3 7. */
-V_INLINE void vh_store_quads(int8_t *p, vh a)
-{
-    static const uint8_t order[16] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15};
+    static const uint8_t order[16] = {0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15};
     for (int i = 0; i < 2; i++) {
         int8x16_t bytes = vcombine_s8(vmovn_s16(a.x[2 * i]), vmovn_s16(a.x[2 * i + 1]));
         vst1q_s8(p + 16 * i, vqtbl1q_s8(bytes, vld1q_u8(order)));
     }
 }
-V_INLINE vi vi_sll(vi a, int n) { V_MAP_I(vshlq_s32(a.x[i], vdupq_n_s32(n))); }
-V_INLINE vi vi_dot4(vi acc, vb a, vb b) /* acc[i] + a[4i] b[4i] + ... + a[4i+3] b[4i+3] */
+V_INLINE vh vh_pairs(vi even, vi odd) /* even[0], odd[0], even[1], ...: int32 that fit */
 {
-    V_MAP_I(vdotq_s32(acc.x[i], a.x[i], b.x[i]));
+    V_MAP_H(vtrn1q_s16(vreinterpretq_s16_s32(even.x[i]), vreinterpretq_s16_s32(odd.x[i])));
+}
+V_INLINE vi vi_sll(vi a, int n) { V_MAP_I(vshlq_s32(a.x[i], vdupq_n_s32(n))); }
+V_INLINE vi vi_dot_bytes(vi acc, vb a, vb b) { V_MAP_I(vdotq_s32(acc.x[i], a.x[i], b.x[i])); }
+V_INLINE vi vi_dot4(vi acc, vb a, const int8_t *p) /* acc[i] + a[4i] p[0] + ... + a[4i+3] p[3] */
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    vb b;
+    for (int i = 0; i < 4; i++) b.x[i] = vreinterpretq_s8_s32(vdupq_n_s32(four));
+    return vi_dot_bytes(acc, a, b);
 }
 #endif

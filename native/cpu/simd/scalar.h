@@ -65,7 +65,6 @@ V_INLINE float vf_maximum(vf a)
 
 V_INLINE vi vi_set(int32_t x) { V_MAP_I(x); }
 V_INLINE vi vi_zero(void) { return vi_set(0); }
-V_INLINE vi vi_load_i8(const int8_t *p) { V_MAP_I(p[i]); }
 V_INLINE vi vi_mul(vi a, vi b) { V_MAP_I(a.x[i] * b.x[i]); }
 V_INLINE vi vi_add(vi a, vi b) { V_MAP_I(a.x[i] + b.x[i]); }
 V_INLINE int32_t vi_sum(vi a)
@@ -84,8 +83,9 @@ V_INLINE vh vh_unknown(vh a)
     return a;
 }
 V_INLINE vh vh_load_u8(const uint8_t *p) { V_MAP_H(p[i]); }
-V_INLINE vh vh_load_u8_twice(const uint8_t *p) { V_MAP_H(p[i / 2]); }
-V_INLINE vh vh_load_i8_twice(const int8_t *p) { V_MAP_H(p[i / 2]); }
+V_INLINE vh vh_load_i8(const int8_t *p) { V_MAP_H(p[i]); }
+V_INLINE vi vi_half(vh a, int half) { V_MAP_I(a.x[2 * i + half]); }
+V_INLINE vh vh_twice(vh a, int half) { V_MAP_H(a.x[i / 2 * 2 + half]); }
 V_INLINE vh vh_and(vh a, vh b) { V_MAP_H(a.x[i] & b.x[i]); }
 V_INLINE vh vh_or(vh a, vh b) { V_MAP_H(a.x[i] | b.x[i]); }
 V_INLINE vh vh_or_masked(vh a, vh b, vh mask) { V_MAP_H(a.x[i] | (b.x[i] & mask.x[i])); }

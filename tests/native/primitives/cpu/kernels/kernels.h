@@ -80,7 +80,8 @@ static void run_integers(primitive_round *p)
     vi i = vi_of(p->small[0]), j = vi_of(p->small[1]), k = vi_of(p->small[2]);
     EMIT_I("vi_zero", vi_zero());
     EMIT_I("vi_set", vi_set(p->i[0][3]));
-    EMIT_I("vi_load_i8", vi_load_i8((const int8_t *)p->bytes));
+    EMIT_I("vi_half 0", vi_half(a, 0));
+    EMIT_I("vi_half 1", vi_half(a, 1));
     EMIT_I("vi_add", vi_add(i, j));
     EMIT_I("vi_mul", vi_mul(i, j));
     EMIT_I("vi_dot", vi_dot(k, x, y));
@@ -89,8 +90,9 @@ static void run_integers(primitive_round *p)
     EMIT_H("vh_set", vh_set(p->h[0][1]));
     EMIT_H("vh_unknown", vh_unknown(a));
     EMIT_H("vh_load_u8", vh_load_u8(p->bytes));
-    EMIT_H("vh_load_u8_twice", vh_load_u8_twice(p->bytes));
-    EMIT_H("vh_load_i8_twice", vh_load_i8_twice((const int8_t *)p->bytes));
+    EMIT_H("vh_load_i8", vh_load_i8((const int8_t *)p->bytes));
+    EMIT_H("vh_twice 0", vh_twice(a, 0));
+    EMIT_H("vh_twice 1", vh_twice(a, 1));
     EMIT_H("vh_and", vh_and(a, b));
     EMIT_H("vh_or", vh_or(a, b));
     EMIT_H("vh_or_masked", vh_or_masked(a, b, vh_set(0x0f30)));
