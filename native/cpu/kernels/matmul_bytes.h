@@ -1,5 +1,5 @@
-/* Products of a block by bytes, for instruction sets that multiply and add four bytes at a time in each
- * lane (V_BYTES): neondot, avxvnni, avx512vnni.
+/* Products of a block by bytes, for instruction sets that multiply and add bytes (V_BYTES): all but
+ * scalar and neon.
  *
  * Codes fit a byte in every format. Activations of 12 bits do not, but two halves do:
  *
@@ -9,8 +9,9 @@
  * instructions that int16 take, since codes need not be widened: a shift and a mask of a unit give 64
  * of them. Halves lie in the order that packed.h gives four bytes (vh_store_bytes).
  *
- * With V_UNSIGNED the first factor of vi_dot4 is unsigned: codes stay as they are, and their offset is
- * taken off the sums. With V_PAIRS sums of two sub-blocks are put side by side (vh_pairs).
+ * A vq holds sums of such products, one int32 a row or, with V_NARROW_SUMS, two int16. With V_UNSIGNED
+ * the first factor is unsigned: codes stay as they are, and their offset is taken off the sums. With
+ * V_SHORT_SUMS sub-blocks are scaled by multiply-adds of int16 (vq_scaled).
  */
 
 V_INLINE vh byte_mask(int width, int to) { return vh_set((int16_t)(((1 << width) - 1) * 0x101 << to)); }
@@ -54,43 +55,55 @@ V_INLINE vi byte_offset_dot(code_traits t, block_activations x, int k, int sub_b
     return byte_offset(t) ? vi_set(-byte_offset(t) * sub_block_sum(t, x, k, sub_block)) : vi_zero();
 }
 
-/* Whether the sums of a sub-block fit an int16, |high| and |low| being 32 at most, and a multiply-add
- * takes two of them at once. */
-V_INLINE int sums_pair(code_traits t)
+/* Whether vq_scaled takes a sub-block's sums as they are: where that is a multiply-add of int16, they
+ * have to fit one, |high| and |low| being 32 at most. */
+V_INLINE int sums_fit(code_traits t)
 {
-    return V_PAIRS && t.block == 256 && !t.lookup
-           && ((1 << t.bits) - 1) * t.sub_block * 32 <= INT16_MAX;
+    if (!V_SHORT_SUMS || t.block < 256) return t.block == 256;
+    return !t.lookup && ((1 << t.bits) - 1) * t.sub_block * 32 <= INT16_MAX;
 }
 
-/* Sums over a block of what is multiplied with `high`, with `low` and with the offset. */
+/* How many products of a row a vq can add: where it has int16 lanes, two to a row, the largest product
+ * is 255 * 32. */
+V_INLINE int most_quads(code_traits t)
+{
+    return V_NARROW_SUMS && (t.bits == 8 || t.lookup) ? 2 : t.sub_block / 4;
+}
+
+/* Sums over a block: of products with `high`, with `low`, and of the offset's. */
 typedef struct {
     vi high, low, offset;
 } block_sums;
 
-/* Adds the sub-blocks of 64 weights, or of the 32 of a small block, of token k. */
+/* The sums of 64 weights' sub-blocks, or of the 32 weights of a small block. */
+typedef struct {
+    vq high[4], low[4];
+    vi wide_high[4], wide_low[4]; /* unless sums_fit */
+} turn_sums;
+
 V_INLINE void add_sub_blocks(code_traits t, packed_block block, block_activations x, int k, int turn,
-                             const vi high[4], const vi low[4], block_sums *total)
+                             const turn_sums *sums, block_sums *total)
 {
     const int pairs = t.block == 256 ? 32 / t.sub_block : 0;
     for (int j = 0; j < pairs; j++) {
         vh scales = scale_pair(t, block, turn * pairs + j);
-        if (!sums_pair(t)) {
+        if (!sums_fit(t)) {
             for (int half = 0; half < 2; half++) {
-                vi scale = vi_half(scales, half);
                 const int sub = j + half * pairs;
-                vi dot = vi_add(vi_sll(high[sub], HALF_BITS), low[sub]);
-                total->low = vi_add(total->low, vi_mul(dot, scale));
+                vi dot = vi_add(vi_sll(sums->wide_high[sub], HALF_BITS), sums->wide_low[sub]);
+                total->low = vi_add(total->low, vi_mul(dot, vi_half(scales, half)));
             }
             continue;
         }
-        total->high = vi_dot(total->high, vh_pairs(high[j], high[j + pairs]), scales);
-        total->low = vi_dot(total->low, vh_pairs(low[j], low[j + pairs]), scales);
+        total->high = vq_scaled(total->high, sums->high[j], sums->high[j + pairs], scales);
+        total->low = vq_scaled(total->low, sums->low[j], sums->low[j + pairs], scales);
         if (byte_offset(t)) {
-            const int16_t *sums = x.sums + 16 * k + 2 * (turn * pairs + j);
-            total->offset = vi_dot(total->offset, scales, vh_broadcast2(sums));
+            const int16_t *q = x.sums + 16 * k + 2 * (turn * pairs + j);
+            total->offset = vi_dot(total->offset, scales, vh_broadcast2(q));
         }
     }
-    if (pairs == 0) total->low = vi_add(vi_sll(high[0], HALF_BITS), low[0]);
+    if (pairs == 0)
+        total->low = vi_add(vi_sll(sums->wide_high[0], HALF_BITS), sums->wide_low[0]);
 }
 
 /* One block of a group and one token, or two, added to y [n_tokens, 16], with the codes straight from
@@ -99,12 +112,12 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
                         float *y)
 {
     enum { MOST_TOKENS = 2 };
-    const int weights = t.block == 256 ? 64 : 32, sub_quads = t.sub_block / 4;
+    const int weights = t.block == 256 ? 64 : 32, sub_quads = t.sub_block / 4, most = most_quads(t);
     block_sums total[MOST_TOKENS];
     for (int k = 0; k < n_tokens; k++)
         total[k].high = total[k].low = total[k].offset = vi_zero();
     for (int turn = 0; turn < t.block / weights; turn++) {
-        vi high[MOST_TOKENS][4], low[MOST_TOKENS][4];
+        turn_sums sums[MOST_TOKENS];
         plane_units units;
         V_UNROLL
         for (int i = 0; i < weights / 4; i++) {
@@ -113,22 +126,27 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
             vb w = code_quad(t, span_at(t, block, s), i % (SPAN / 4), &units);
             for (int k = 0; k < n_tokens; k++) {
                 const int8_t *q = x.halves + 2 * k * t.block + turn * weights + 4 * i;
+                turn_sums *sum = &sums[k];
+                const int begins = i % most == 0, ends = i % most == most - 1;
+                sum->high[sub] = vq_dot4(begins ? vq_zero() : sum->high[sub], w, q);
+                sum->low[sub] = vq_dot4(begins ? vq_zero() : sum->low[sub], w, q + t.block);
+                if (sums_fit(t)) continue;
                 if (i % sub_quads == 0) {
-                    high[k][sub] = low[k][sub] = vi_zero();
-                    if (!sums_pair(t))
-                        low[k][sub] = byte_offset_dot(t, x, k, turn * (weights / t.sub_block) + sub);
+                    sum->wide_high[sub] = vi_zero();
+                    sum->wide_low[sub]
+                        = byte_offset_dot(t, x, k, turn * (weights / t.sub_block) + sub);
                 }
-                high[k][sub] = vi_dot4(high[k][sub], w, q);
-                low[k][sub] = vi_dot4(low[k][sub], w, q + t.block);
+                if (!ends) continue;
+                sum->wide_high[sub] = vi_add(sum->wide_high[sub], vi_from_vq(sum->high[sub]));
+                sum->wide_low[sub] = vi_add(sum->wide_low[sub], vi_from_vq(sum->low[sub]));
             }
         }
-        for (int k = 0; k < n_tokens; k++)
-            add_sub_blocks(t, block, x, k, turn, high[k], low[k], &total[k]);
+        for (int k = 0; k < n_tokens; k++) add_sub_blocks(t, block, x, k, turn, &sums[k], &total[k]);
     }
     for (int k = 0; k < n_tokens; k++) {
         vi dot = total[k].low;
-        if (sums_pair(t)) dot = vi_add(dot, vi_sll(total[k].high, HALF_BITS));
-        if (sums_pair(t) && byte_offset(t))
+        if (sums_fit(t)) dot = vi_add(dot, vi_sll(total[k].high, HALF_BITS));
+        if (sums_fit(t) && byte_offset(t))
             dot = vi_add(dot, vi_mul(total[k].offset, vi_set(-byte_offset(t))));
         end_block(t, block, x, k, dot, y + k * GROUP_ROWS);
     }
@@ -174,7 +192,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
             for (int i = 0; i < quads; i++) {
                 vb w = vb_load(codes[i]);
                 for (int k = 0; k < n_tokens; k++)
-                    dot[k] = vi_dot4(dot[k], w, q + 2 * k * t.block + 4 * i);
+                    dot[k] = vq_dot4(dot[k], w, q + 2 * k * t.block + 4 * i);
             }
         }
         const int first = b * t.sub_block; /* weight */

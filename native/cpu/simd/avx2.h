@@ -205,10 +205,9 @@ V_INLINE vi vi_dot_on(vi acc, vh x, vh y)
 #endif
 }
 
-#ifdef V_VNNI
 #define V_BYTES
 #define V_UNSIGNED
-#define V_PAIRS 1
+#define V_SHORT_SUMS 1
 typedef vh vb;
 
 V_INLINE vb vb_of(vh x) { return x; }
@@ -223,22 +222,53 @@ V_INLINE void vh_store_bytes(int8_t *p, vh x)
     __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(x.a, x.b), 0xd8);
     _mm256_storeu_si256((__m256i *)p, _mm256_shuffle_epi8(bytes, order));
 }
-V_INLINE vh vh_pairs(vi even, vi odd)
-{
-    return V_EACH_H(_mm256_blend_epi16(even.a, _mm256_slli_epi32(odd.a, 16), 0xaa),
-                    _mm256_blend_epi16(even.b, _mm256_slli_epi32(odd.b, 16), 0xaa));
-}
 V_INLINE vi vi_sll(vi x, int n)
 {
     return V_EACH_I(_mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n));
 }
-V_INLINE vi vi_dot4(vi acc, vb x, const int8_t *p)
+V_INLINE __m256i v_broadcast4(const int8_t *p)
 {
     int32_t four;
     memcpy(&four, p, sizeof four);
-    __m256i y = _mm256_set1_epi32(four), a = acc.a, b = acc.b;
+    return _mm256_set1_epi32(four);
+}
+#ifdef V_VNNI
+#define V_NARROW_SUMS 0
+typedef vi vq;
+
+V_INLINE vq vq_zero(void) { return vi_zero(); }
+V_INLINE vi vi_from_vq(vq x) { return x; }
+V_INLINE vq vq_dot4(vq acc, vb x, const int8_t *p)
+{
+    __m256i y = v_broadcast4(p), a = acc.a, b = acc.b;
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(a) : "x"(x.a), "x"(y));
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(b) : "x"(x.b), "x"(y));
     return V_EACH_I(a, b);
+}
+V_INLINE vi vq_scaled(vi acc, vq x, vq y, vh scales)
+{
+    vh pairs = V_EACH_H(_mm256_blend_epi16(x.a, _mm256_slli_epi32(y.a, 16), 0xaa),
+                        _mm256_blend_epi16(x.b, _mm256_slli_epi32(y.b, 16), 0xaa));
+    return vi_dot(acc, pairs, scales);
+}
+#else
+#define V_NARROW_SUMS 1
+typedef vh vq;
+
+V_INLINE vq vq_zero(void) { return vh_set(0); }
+V_INLINE vi vi_from_vq(vq x)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    return V_EACH_I(_mm256_madd_epi16(x.a, one), _mm256_madd_epi16(x.b, one));
+}
+V_INLINE vq vq_dot4(vq acc, vb x, const int8_t *p)
+{
+    const __m256i y = v_broadcast4(p);
+    return V_EACH_H(_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(x.a, y)),
+                    _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(x.b, y)));
+}
+V_INLINE vi vq_scaled(vi acc, vq x, vq y, vh scales)
+{
+    return vi_dot(vi_dot(acc, x, vh_twice(scales, 0)), y, vh_twice(scales, 1));
 }
 #endif

@@ -141,11 +141,10 @@ V_INLINE float vf_sum(vf a) /* ((l + l8) + l4 ...): the order every instruction 
 }
 V_INLINE float vf_maximum(vf a) { return _mm512_reduce_max_ps(a); }
 
-#ifdef V_VNNI
-#define V_BYTES    /* four bytes at a time: matmul_bytes.h */
-#define V_UNSIGNED /* the first of which are unsigned */
-#define V_PAIRS 1
-typedef __m512i vb; /* 64 bytes, four to a lane of a vi */
+#define V_BYTES    /* products of bytes: matmul_bytes.h */
+#define V_UNSIGNED /* of an unsigned one and a signed one */
+#define V_SHORT_SUMS 1
+typedef __m512i vb; /* 64 bytes, four of each row */
 
 V_INLINE vb vb_of(vh a) { return a; } /* the same bits */
 V_INLINE vh vh_xor(vh a, vh b) { return _mm512_xor_si512(a, b); }
@@ -156,16 +155,39 @@ V_INLINE void vh_store_bytes(int8_t *p, vh a)
         _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
     _mm256_storeu_si256((__m256i *)p, _mm256_shuffle_epi8(_mm512_cvtepi16_epi8(a), order));
 }
-/* even[0], odd[0], even[1], ...: 16 and 16 int32 that fit. */
-V_INLINE vh vh_pairs(vi even, vi odd)
-{
-    return _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16));
-}
 V_INLINE vi vi_sll(vi a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
-/* acc[i] + a[4i] p[0] + ... + a[4i+3] p[3] */
-V_INLINE vi vi_dot4(vi acc, vb a, const int8_t *p)
+
+/* vq_dot4(acc, a, p): of every row, acc + a[0] p[0] + ... + a[3] p[3].
+ * vq_scaled(acc, a, b, scales): of row r, acc + a scales[2r] + b scales[2r + 1]; a and b fit int16. */
+#ifdef V_VNNI
+#define V_NARROW_SUMS 0
+typedef vi vq;
+
+V_INLINE vq vq_zero(void) { return vi_zero(); }
+V_INLINE vi vi_from_vq(vq a) { return a; }
+V_INLINE vq vq_dot4(vq acc, vb a, const int8_t *p)
 {
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(a), "m"(*(const int8_t(*)[4])p));
     return acc;
+}
+V_INLINE vi vq_scaled(vi acc, vq a, vq b, vh scales)
+{
+    return vi_dot(acc, _mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16)), scales);
+}
+#else
+#define V_NARROW_SUMS 1
+typedef vh vq;
+
+V_INLINE vq vq_zero(void) { return vi_zero(); }
+V_INLINE vi vi_from_vq(vq a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
+V_INLINE vq vq_dot4(vq acc, vb a, const int8_t *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm512_add_epi16(acc, _mm512_maddubs_epi16(a, _mm512_set1_epi32(four)));
+}
+V_INLINE vi vq_scaled(vi acc, vq a, vq b, vh scales)
+{
+    return vi_dot(vi_dot(acc, a, vh_twice(scales, 0)), b, vh_twice(scales, 1));
 }
 #endif

@@ -8,7 +8,8 @@ typedef struct { int32x4_t x[4]; } vi;
 typedef struct { int16x8_t x[4]; } vh;
 
 #ifdef V_BYTES
-#define V_PAIRS 0 /* a multiply-add of int16 is four instructions */
+#define V_SHORT_SUMS 0
+#define V_NARROW_SUMS 0
 #define V_TILE_TOKENS 3 /* of eight registers each: the sums of a sub-block and the scaled ones */
 #define V_DOT_TOKENS 1
 #else
@@ -166,18 +167,21 @@ V_INLINE void vh_store_bytes(int8_t *p, vh a)
         vst1q_s8(p + 16 * i, vqtbl1q_s8(bytes, vld1q_u8(order)));
     }
 }
-V_INLINE vh vh_pairs(vi even, vi odd) /* even[0], odd[0], even[1], ...: int32 that fit */
-{
-    V_MAP_H(vtrn1q_s16(vreinterpretq_s16_s32(even.x[i]), vreinterpretq_s16_s32(odd.x[i])));
-}
 V_INLINE vi vi_sll(vi a, int n) { V_MAP_I(vshlq_s32(a.x[i], vdupq_n_s32(n))); }
 V_INLINE vi vi_dot_bytes(vi acc, vb a, vb b) { V_MAP_I(vdotq_s32(acc.x[i], a.x[i], b.x[i])); }
-V_INLINE vi vi_dot4(vi acc, vb a, const int8_t *p) /* acc[i] + a[4i] p[0] + ... + a[4i+3] p[3] */
+typedef vi vq;
+V_INLINE vq vq_zero(void) { return vi_zero(); }
+V_INLINE vi vi_from_vq(vq a) { return a; }
+V_INLINE vq vq_dot4(vq acc, vb a, const int8_t *p)
 {
     int32_t four;
     memcpy(&four, p, sizeof four);
     vb b;
     for (int i = 0; i < 4; i++) b.x[i] = vreinterpretq_s8_s32(vdupq_n_s32(four));
     return vi_dot_bytes(acc, a, b);
+}
+V_INLINE vi vq_scaled(vi acc, vq a, vq b, vh scales)
+{
+    return vi_add(acc, vi_add(vi_mul(a, vi_half(scales, 0)), vi_mul(b, vi_half(scales, 1))));
 }
 #endif
