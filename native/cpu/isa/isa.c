@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE
 /* Which instruction sets this build has, and which of them this machine and its system offer. */
 #include "cpu/isa/isa.h"
 #include "cpu/isa/prelude.h"
@@ -11,11 +12,12 @@ int prefetch_into_l2;
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-extern const kernel_table kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni;
+extern const kernel_table kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni,
+    kernels_amx;
 
 /* Where features are told: leaves of CPUID (Intel SDM volume 2), with the register as `part`, and
  * the register XCR0, which says what state the system saves (volume 1, chapter 13). */
-enum { CPUID_1, CPUID_7, CPUID_7_1, XCR0 };
+enum { CPUID_1, CPUID_7, CPUID_7_1, XCR0, PERMISSION };
 enum { EAX, EBX, ECX, EDX };
 
 #define BIT(number) ((uint32_t)1 << (number))
@@ -31,16 +33,26 @@ static const feature
     AVX_VNNI = {"AVX-VNNI", CPUID_7_1, EAX, BIT(4)},
     YMM = {"YMM", XCR0, 0, 0x06}, /* registers that the system saves */
     ZMM = {"ZMM", XCR0, 0, 0xe6};
+#if HAVE_AMX
+static const feature
+    AMX_TILE = {"AMX-TILE", CPUID_7, EDX, BIT(24)},
+    AMX_INT8 = {"AMX-INT8", CPUID_7, EDX, BIT(25)},
+    TILES = {"tiles, from the system", PERMISSION, 0, 1};
+#endif
 
 static const feature unused[] = {
     {"AVX512_BF16", CPUID_7_1, EAX, BIT(5)},
     {"AVX512_FP16", CPUID_7, EDX, BIT(23)},
     {"AVX-VNNI-INT16", CPUID_7_1, EDX, BIT(10)},
-    {"AMX-INT8", CPUID_7, EDX, BIT(25)},
     {"AMX-BF16", CPUID_7, EDX, BIT(22)},
 };
 
 #define NEEDS_AVX2 &YMM, &AVX2, &FMA, &F16C
+#ifdef V_EMULATE_AMX
+#define NEEDS_AMX NULL
+#else
+#define NEEDS_AMX &AMX_TILE, &AMX_INT8, &TILES
+#endif
 #define NEEDS_AVX512 NEEDS_AVX2, &ZMM, &AVX512F, &AVX512DQ, &AVX512BW, &AVX512VL
 
 static const instruction_set sets[] = {
@@ -51,13 +63,32 @@ static const instruction_set sets[] = {
 #endif
     {"avx512", &kernels_avx512, {NEEDS_AVX512}},
     {"avx512vnni", &kernels_avx512vnni, {NEEDS_AVX512, &AVX512_VNNI}},
+#if HAVE_AMX
+    {"amx", &kernels_amx, {NEEDS_AVX512, &AVX512_VNNI, NEEDS_AMX}},
+#endif
 };
+
+#if HAVE_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Linux saves the 8 KiB of tiles only for processes that ask for it, for all their threads (its
+ * Documentation/arch/x86/xstate.rst). */
+static uint32_t may_use_tiles(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0;
+}
+#else
+static uint32_t may_use_tiles(void) { return 0; }
+#endif
 
 /* 0 where the processor does not know the leaf, or the system does not use XCR0. */
 static uint32_t told(int where, int part)
 {
     enum { OSXSAVE = 27 };
     uint32_t r[4] = {0, 0, 0, 0};
+    if (where == PERMISSION) return may_use_tiles();
     if (where == CPUID_7 || where == CPUID_7_1) {
         if (!__get_cpuid_count(7, where == CPUID_7_1, &r[EAX], &r[EBX], &r[ECX], &r[EDX])) return 0;
         return r[part];

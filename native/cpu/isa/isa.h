@@ -11,7 +11,7 @@ typedef struct {
     uint32_t bits;    /* all of which must be set there */
 } feature;
 
-enum { MOST_NEEDS = 10 };
+enum { MOST_NEEDS = 13 };
 typedef struct {
     const char *name;
     const kernel_table *kernels;

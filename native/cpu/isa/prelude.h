@@ -19,6 +19,14 @@
 #define HAVE_AVXVNNI 0
 #endif
 
+/* Compilers that know AMX: gcc since 11, clang since 12. Only Linux lets a program ask for it here. */
+#if defined(__x86_64__) && defined(__linux__) \
+    && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define HAVE_AMX 1
+#else
+#define HAVE_AMX 0
+#endif
+
 /* Compilers that know NEON's dot products in a region: clang's arm_neon.h hides them before 16 (Apple's
  * 15) unless the whole unit is compiled for them. */
 #if defined(__aarch64__) \

@@ -25,10 +25,16 @@ V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, 
 
 enum { FEW_TOKENS = 4 }; /* below which no kernel multiplies int16, where there is one for bytes */
 
+#ifdef V_AMX
+enum { V_MANY_TOKENS = FEW_TOKENS, V_HALVES = 3 }; /* high, low, and their sum: matmul_amx.h */
+#else
+enum { V_MANY_TOKENS = V_TILE_TOKENS, V_HALVES = 2 };
+#endif
+
 /* In which forms kernels take integers: int16, and halves of them (matmul_bytes.h). */
 V_INLINE int takes_words(const activations *a)
 {
-#if defined(V_BYTE_TILES)
+#if defined(V_BYTE_TILES) || defined(V_AMX)
     return a->n_tokens == 0;
 #elif defined(V_BYTES)
     return a->n_tokens >= FEW_TOKENS;
@@ -39,10 +45,10 @@ V_INLINE int takes_words(const activations *a)
 
 V_INLINE int takes_halves(const activations *a)
 {
-#if defined(V_BYTE_TILES)
+#if defined(V_BYTE_TILES) || defined(V_AMX)
     return a->n_tokens > 0;
 #elif defined(V_BYTES)
-    return a->n_tokens < V_TILE_TOKENS;
+    return a->n_tokens < V_MANY_TOKENS;
 #else
     return a->n_tokens == 0;
 #endif
@@ -61,7 +67,11 @@ V_INLINE void store_activations(integer_places to, int block, int i, vh x)
     if (!to.halves) return;
     vh high = vh_sra(vh_sub(x, vh_set(-(1 << HALF_BITS) / 2)), HALF_BITS);
     vh_store_bytes(to.halves + i, high);
-    vh_store_bytes(to.halves + block + i, vh_sub(x, vh_sll(high, HALF_BITS)));
+    vh low = vh_sub(x, vh_sll(high, HALF_BITS));
+    vh_store_bytes(to.halves + block + i, low);
+#ifdef V_AMX
+    vh_store_bytes(to.halves + 2 * block + i, vh_add(high, low));
+#endif
 #else
     (void)block;
 #endif
@@ -104,7 +114,7 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
         size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)token;
         integer_places to = {NULL, NULL};
         if (takes_words(a)) to.q = a->quantised[kind].q + at * (size_t)block;
-        if (takes_halves(a)) to.halves = a->quantised[kind].halves + 2 * at * (size_t)block;
+        if (takes_halves(a)) to.halves = a->quantised[kind].halves + V_HALVES * at * (size_t)block;
         quantise_block(x + b * block, block, to, a->quantised[kind].d + at,
                        a->quantised[kind].sums + at * (size_t)(block / 16));
     }

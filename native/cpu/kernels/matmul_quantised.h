@@ -9,8 +9,7 @@
  *
  * Weights lie in groups of 16 rows (packed.h); lane r of a vf or vi belongs to row r, and a vh
  * holds two neighbouring weights of every row. Few tokens: codes go from the planes into registers
- * and into the dot products. Many tokens: a block is first turned into int16 codes with the scales
- * multiplied in, in L1, and then used for V_TILE_TOKENS tokens at a time.
+ * and into the dot products. From V_MANY_TOKENS tokens on a block is first unpacked to L1.
  */
 
 #define FROM_ZERO(level) level + IQ4_OFFSET,
@@ -22,7 +21,7 @@ typedef struct {
 
 typedef struct {
     const int16_t *q;    /* [n_tokens, block] */
-    const int8_t *halves; /* [n_tokens, 2, block], see matmul_bytes.h */
+    const int8_t *halves; /* [n_tokens, V_HALVES, block], see matmul_bytes.h */
     const float *d;      /* [n_tokens] */
     const int16_t *sums; /* [n_tokens, block / 16], see internal.h */
 } block_activations;
@@ -193,54 +192,6 @@ V_INLINE void end_block(code_traits t, packed_block block, block_activations x, 
 /* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
 #define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
 
-#ifdef V_BYTES
-#include "cpu/kernels/matmul_bytes.h"
-#else
-/* What the offset comes to in a sub-block of token k: it is not subtracted from every code. */
-V_INLINE vi offset_dot(code_traits t, block_activations x, int k, int sub_block)
-{
-    return t.offset ? vi_set(-t.offset * sub_block_sum(t, x, k, sub_block)) : vi_zero();
-}
-
-/* One block of a group and one token, or two, added to y [n_tokens, 16]. A sub-block is summed in
- * four chains, so that the products do not wait for each other; its scale is multiplied with the sum. */
-V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
-                        float *y)
-{
-    enum { CHAINS = 4, MOST_TOKENS = 2 };
-    const int chains = CHAINS / n_tokens, pairs = t.sub_block / 2;
-    vi total[MOST_TOKENS];
-    for (int k = 0; k < n_tokens; k++) total[k] = vi_zero();
-    for (int s = 0; s < t.block / SPAN; s++) {
-        packed_block span = span_at(t, block, s);
-        const int16_t *q = x.q + s * SPAN;
-        prefetch_span(t, block, s);
-        vi dot[MOST_TOKENS][CHAINS];
-        plane_units units;
-        V_UNROLL
-        for (int i = 0; i < SPAN / 2; i++) {
-            vh w = code_pair(t, span, i, &units);
-            for (int k = 0; k < n_tokens; k++) {
-                vi *sum = &dot[k][i % chains];
-                vi before = i % pairs == 0 ? offset_dot(t, x, k, (s * SPAN + 2 * i) / t.sub_block)
-                            : i % pairs < chains ? vi_zero()
-                                                 : *sum;
-                *sum = vi_dot(before, w, vh_broadcast2(q + k * t.block + 2 * i));
-            }
-            if (i % pairs != pairs - 1) continue;
-            for (int k = 0; k < n_tokens; k++) {
-                for (int c = 1; c < chains; c++) dot[k][0] = vi_add(dot[k][0], dot[k][c]);
-                if (has_scales(t)) dot[k][0] = vi_mul(dot[k][0], sub_block_scale(t, block, s, 2 * i));
-                total[k] = vi_add(total[k], dot[k][0]);
-            }
-        }
-    }
-    for (int k = 0; k < n_tokens; k++) end_block(t, block, x, k, total[k], y + k * GROUP_ROWS);
-}
-
-#endif
-
-#ifndef V_BYTE_TILES
 /* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code, less the offset,
  * times scale. */
 V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i,
@@ -252,116 +203,17 @@ V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, in
     return vh_mul(w, vh_twice(scale_pair(t, block, pair_of(t, s, 2 * i)), s % 2));
 }
 
-/* A block of one or two groups and 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales are
- * multiplied into the codes, which costs one product for all tokens and leaves one sum a token and
- * group. The sums have names of their own, since compilers do not keep arrays of this size in
- * registers. */
-V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups,
-                         block_activations x, int n_tokens, float *y, size_t group_stride)
-{
-#define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
-#define BEGIN(k) vi first_##k = vi_zero(), second_##k = vi_zero();
-    EACH_TOKEN(BEGIN)
-#undef BEGIN
-    for (int s = 0; s < t.block / SPAN; s++) {
-        packed_block spans[2];
-        for (int g = 0; g < n_groups; g++) {
-            spans[g] = span_at(t, blocks[g], s);
-            prefetch_span(t, blocks[g], s);
-        }
-        plane_units units[2];
-        V_UNROLL
-        for (int i = 0; i < SPAN / 2; i++) {
-            vh w = scaled_pair(t, blocks[0], spans[0], s, i, &units[0]), v = w;
-            if (n_groups > 1) v = scaled_pair(t, blocks[1], spans[1], s, i, &units[1]);
-#define DOT(k)                                                                                     \
-    if (k < n_tokens) {                                                                            \
-        vh pair = vh_broadcast2(x.q + t.block * k + s * SPAN + 2 * i);                             \
-        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
-        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
-    }
-            EACH_TOKEN(DOT)
-#undef DOT
-        }
-    }
-    vi dot[2][8];
-#define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
-    EACH_TOKEN(KEEP)
-#undef KEEP
-#undef EACH_TOKEN
-    for (int g = 0; g < n_groups; g++)
-        for (int k = 0; k < n_tokens; k++)
-            end_block(t, blocks[g], x, k, dot[g][k],
-                      y + (size_t)g * group_stride + k * GROUP_ROWS);
-}
-
-/* A block as int16 codes with the scales multiplied in: [block / 2][16 rows][2], in L1. */
-typedef struct {
-    _Alignas(64) int16_t codes[128][32];
-    _Alignas(64) int16_t mins[8][32];
-} block_tile;
-
-V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
-{
-    for (int s = 0; s < t.block / SPAN; s++) {
-        packed_block span = span_at(t, block, s);
-        prefetch_span(t, block, s);
-        plane_units units;
-        V_UNROLL
-        for (int i = 0; i < SPAN / 2; i++)
-            vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, block, span, s, i, &units));
-    }
-    if (t.mins == MINS_SUBTRACTED)
-        for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
-}
-
-/* Adds one group's and token's sum over a block to y [16]. */
-V_INLINE void add_tile(code_traits t, const block_tile *tile, packed_block block,
+/* Adds one group's and token's sum over an unpacked block, with its minima, to y [16]. */
+V_INLINE void add_tile(code_traits t, const int16_t mins_of[8][32], packed_block block,
                        block_activations x, int k, vi dot, float *y)
 {
     const int16_t *sums = x.sums + t.block / 16 * k;
     vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
     if (t.mins == MINS_SUBTRACTED)
         for (int i = 0; i < 8; i++)
-            mins = vi_dot(mins, vh_load(tile->mins[i]), vh_broadcast2(sums + 2 * i));
+            mins = vi_dot(mins, vh_load(mins_of[i]), vh_broadcast2(sums + 2 * i));
     vf_store(y, add_block(t, block, dot, mins, x.d[k], vf_load(y)));
 }
-
-/* Unpacked blocks of one or two groups times n_tokens tokens, added to y [groups, all tokens, 16]: a
- * pair of activations that was loaded is used for both. The sums have names of their own, since
- * compilers do not keep arrays of this size in registers. */
-V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_block *blocks,
-                          int n_groups, block_activations x, int n_tokens, float *y,
-                          size_t group_stride)
-{
-#define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
-    static_assert(V_TILE_TOKENS <= 12 && V_TILE_GROUPS <= 2, "names of the sums");
-#define BEGIN(k) vi first_##k = vi_zero(), second_##k = vi_zero();
-    EACH_TOKEN(BEGIN)
-#undef BEGIN
-    for (int i = 0; i < t.block / 2; i++) {
-        vh w = vh_load(tiles[0].codes[i]), v = n_groups > 1 ? vh_load(tiles[1].codes[i]) : w;
-#define DOT(k)                                                                                     \
-    if (k < n_tokens) {                                                                            \
-        vh pair = vh_broadcast2(x.q + t.block * k + 2 * i);                                        \
-        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
-        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
-    }
-        EACH_TOKEN(DOT)
-#undef DOT
-    }
-    vi dot[2][12];
-#define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
-    EACH_TOKEN(KEEP)
-#undef KEEP
-    V_OPAQUE(dot);
-    for (int g = 0; g < n_groups; g++)
-        for (int k = 0; k < n_tokens; k++)
-            add_tile(t, &tiles[g], blocks[g], x, k, dot[g][k],
-                     y + (size_t)g * group_stride + k * GROUP_ROWS);
-#undef EACH_TOKEN
-}
-#endif
 
 /* The activations of one block, from token k on. */
 V_INLINE block_activations block_of(const activations *a, code_traits t, int b, int k)
@@ -370,11 +222,20 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
     const size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)k;
     return (block_activations){
         a->quantised[kind].q + at * (size_t)t.block,
-        a->quantised[kind].halves + 2 * at * (size_t)t.block,
+        a->quantised[kind].halves + V_HALVES * at * (size_t)t.block,
         a->quantised[kind].d + at,
         a->quantised[kind].sums + at * (size_t)(t.block / 16),
     };
 }
+
+#ifdef V_BYTES
+#include "cpu/kernels/matmul_bytes.h"
+#endif
+#if defined(V_AMX)
+#include "cpu/kernels/matmul_amx.h"
+#elif !defined(V_BYTE_TILES)
+#include "cpu/kernels/matmul_words.h"
+#endif
 
 /* All blocks of n_groups groups and few tokens: eight at a time, four, two, one. */
 V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups,
@@ -410,6 +271,7 @@ V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int
     }
 }
 
+#ifndef V_AMX
 /* All blocks of n_groups groups and many tokens. */
 V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups,
                           const activations *a, float *y)
@@ -436,6 +298,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
 #undef TILE
     }
 }
+#endif
 
 /* y [n_groups, n_tokens, GROUP_ROWS] of groups that follow each other. */
 V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const activations *a,
@@ -445,9 +308,9 @@ V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const a
     const size_t bytes = group_bytes(t, weight->n_in), stride = (size_t)a->n_tokens * GROUP_ROWS;
     const uint8_t *groups = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
     for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
-    if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
+    if (a->n_tokens < V_MANY_TOKENS && n_groups == V_TILE_GROUPS)
         few_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
-    else if (a->n_tokens < V_TILE_TOKENS)
+    else if (a->n_tokens < V_MANY_TOKENS)
         few_tokens(t, groups, n_blocks, 1, a, y);
     else if (n_groups == V_TILE_GROUPS)
         many_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
