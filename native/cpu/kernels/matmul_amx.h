@@ -22,11 +22,12 @@ V_INLINE void unpack_halves(code_traits t, packed_block block, packed_block span
                             block_tile *tile)
 {
     const vh low_bytes = vh_set(0xff), six = vh_set(0x3f3f);
+    const span_scales scales = scales_of(t, block, s);
     plane_units units;
     V_UNROLL
     for (int i = 0; i < SPAN / 4; i++) {
-        vh a = scaled_pair(t, block, span, s, 2 * i, &units);
-        vh b = scaled_pair(t, block, span, s, 2 * i + 1, &units);
+        vh a = scaled_pair(t, span, scales, 2 * i, &units);
+        vh b = scaled_pair(t, span, scales, 2 * i + 1, &units);
         vh low = vh_and(vh_select(low_bytes, a, vh_sll(b, 8)), six);
         vh high = vh_select(low_bytes, vh_sra(a, 6), vh_sll(b, 2));
         const int step = s / 2, row = s % 2 * (SPAN / 4) + i;
@@ -97,13 +98,27 @@ V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups
     V_TILE_STORE(5, sums->of[1][2], 64);
 }
 
-/* Token k's exact sum with a group of rows. */
-V_INLINE vi whole_sum(code_traits t, const int32_t of[3][V_TILE_ROWS][16], int k)
+/* Adds n tokens' sums with a block of one group to y [n, 16]. */
+V_INLINE void add_sums(code_traits t, const block_tile *tile, packed_block block, block_activations x,
+                       const int32_t of[3][V_TILE_ROWS][16], int n, float *y)
 {
-    vi high = vi_load(of[0][k]), low = vi_load(of[1][k]);
-    if (t.block < 256) return vi_add(vi_sll(high, HALF_BITS), low);
-    vi mixed = vi_sub(vi_sub(vi_load(of[2][k]), high), low);
-    return vi_add(vi_add(vi_sll(high, 2 * HALF_BITS), vi_sll(mixed, HALF_BITS)), low);
+    const block_scales scales = block_scales_of(t, block);
+    vh mins_of[8];
+    if (t.mins == MINS_SUBTRACTED)
+        for (int i = 0; i < 8; i++) mins_of[i] = vh_load(tile->mins[i]);
+    for (int k = 0; k < n; k++, y += GROUP_ROWS) {
+        const int16_t *sums = x.sums + t.block / 16 * k;
+        vi high = vi_load(of[0][k]), low = vi_load(of[1][k]), dot = low, mins = vi_zero();
+        if (t.block == 256) {
+            vi mixed = vi_sub(vi_sub(vi_load(of[2][k]), high), low);
+            dot = vi_add(dot, vi_sll(mixed, HALF_BITS));
+        }
+        dot = vi_add(dot, vi_sll(high, t.block == 256 ? 2 * HALF_BITS : HALF_BITS));
+        if (t.mins == MIN_ADDED) mins = vi_set(sums[0] + sums[1]);
+        if (t.mins == MINS_SUBTRACTED)
+            for (int i = 0; i < 8; i++) mins = vi_dot(mins, mins_of[i], vh_broadcast2(sums + 2 * i));
+        vf_store(y, add_block(t, scales, dot, mins, x.d[k], vf_load(y)));
+    }
 }
 
 /* All blocks of n_groups groups and many tokens. The last 16 tokens may be fewer: then the tile of
@@ -112,7 +127,6 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
                           const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
-    const size_t bytes = group_bytes(t, n_blocks * t.block);
     const v_tile_shapes shapes = v_shapes(a->n_tokens < V_TILE_ROWS ? a->n_tokens : V_TILE_ROWS,
                                           t.block < 64 ? t.block : 64);
     v_tiles_shape(&shapes);
@@ -120,7 +134,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups + (size_t)g * bytes, b);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         V_OPAQUE(tiles);
@@ -131,9 +145,8 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
             tile_products(t, tiles, n_groups, x, &sums);
             V_OPAQUE(&sums);
             for (int g = 0; g < n_groups; g++)
-                for (int k = 0; k < n; k++)
-                    add_tile(t, tiles[g].mins, blocks[g], x, k, whole_sum(t, sums.of[g], k),
-                             y + (size_t)g * stride + (first + k) * GROUP_ROWS);
+                add_sums(t, &tiles[g], blocks[g], x, sums.of[g], n,
+                         y + (size_t)g * stride + first * GROUP_ROWS);
         }
     }
     v_tiles_release();

@@ -17,6 +17,7 @@ static const uint8_t iq4_from_zero[16] = {IQ4_LEVELS(FROM_ZERO)};
 
 typedef struct {
     const uint8_t *low, *high, *side; /* of one block of a group */
+    size_t ahead; /* bytes from here to what a thread will read in a while */
 } packed_block;
 
 typedef struct {
@@ -26,17 +27,23 @@ typedef struct {
     const int16_t *sums; /* [n_tokens, block / 16], see internal.h */
 } block_activations;
 
-V_INLINE packed_block block_at(code_traits t, const uint8_t *group, int b)
-{
-    const uint8_t *planes = group + (size_t)b * (size_t)packed_block_bytes(t);
-    return (packed_block){planes, planes + plane_bytes(t, low_plane_width(t)),
-                          planes + plane_bytes(t, t.bits)};
-}
-
 /* How far ahead a thread asks for memory. A core reads a stream as fast as memory gives only if enough
  * of it is on its way: a Zen 5 reads 11 GB/s of Q4_K without, 29 with 8 to 64 KiB. What is asked for
  * beyond a thread's share is lost. */
 enum { PREFETCH_BYTES = 16384 };
+
+/* Block b of number g of n_groups groups that are read side by side and begin at `groups`. Behind the
+ * last block of a group comes the first of the group that is n_groups further. */
+V_INLINE packed_block block_at(code_traits t, const uint8_t *groups, int n_blocks, int n_groups, int g,
+                               int b)
+{
+    const size_t bytes = (size_t)packed_block_bytes(t), group = (size_t)n_blocks * bytes;
+    const uint8_t *planes = groups + (size_t)g * group + (size_t)b * bytes;
+    const int ahead = 1 + PREFETCH_BYTES / packed_block_bytes(t); /* blocks */
+    const size_t skipped = b + ahead < n_blocks ? 0 : (size_t)(n_groups - 1) * group;
+    return (packed_block){planes, planes + plane_bytes(t, low_plane_width(t)),
+                          planes + plane_bytes(t, t.bits), (size_t)ahead * bytes + skipped};
+}
 
 enum { SPAN = 32 }; /* weights that are unpacked together: a whole unit of every plane */
 
@@ -44,15 +51,15 @@ V_INLINE packed_block span_at(code_traits t, packed_block block, int span)
 {
     const int low = plane_bytes(t, low_plane_width(t)), high = plane_bytes(t, high_plane_width(t));
     return (packed_block){block.low + span * (low * SPAN / t.block),
-                          block.high + span * (high * SPAN / t.block), block.side};
+                          block.high + span * (high * SPAN / t.block), block.side, block.ahead};
 }
 
-/* Asks for what a thread will read PREFETCH_BYTES after this span; with a block's first, its sides. */
+/* Asks for the span that a thread will read after a while; with a block's first, its sides. */
 V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
 {
     const int bytes = plane_bytes(t, t.bits) * SPAN / t.block, sides = span ? 0 : side_bytes(t);
-    const uint8_t *planes = block.low + span * bytes + PREFETCH_BYTES;
-    const uint8_t *side = block.side + PREFETCH_BYTES;
+    const uint8_t *planes = block.low + span * bytes + block.ahead;
+    const uint8_t *side = block.side + block.ahead;
     if (prefetch_into_l2) {
         for (int line = 0; line < bytes; line += UNIT_BYTES) V_PREFETCH_L2(planes + line);
         for (int line = 0; line < sides; line += UNIT_BYTES) V_PREFETCH_L2(side + line);
@@ -161,13 +168,23 @@ V_INLINE int sub_block_sum(code_traits t, block_activations x, int k, int sub_bl
     return sum_of(t, sums, first) + (n > 1 ? sum_of(t, sums, first + 1) : 0);
 }
 
-/* y[row] += (block . q) of one token, from the exact sums. */
-V_INLINE vf add_block(code_traits t, packed_block block, vi dot, vi min_dot, float d, vf y)
+/* A block's d and m as floats. */
+typedef struct {
+    vf d, m;
+} block_scales;
+
+V_INLINE block_scales block_scales_of(code_traits t, packed_block block)
 {
-    const uint16_t *scales = d_at(t, block);
-    y = vf_fma(vf_from_vi(dot), vf_mul(vf_load_f16(scales), vf_set(d)), y);
+    const uint16_t *d = d_at(t, block);
+    return (block_scales){vf_load_f16(d), t.mins == NO_MINS ? vf_zero() : vf_load_f16(d + GROUP_ROWS)};
+}
+
+/* y[row] += (block . q) of one token, from the exact sums. */
+V_INLINE vf add_block(code_traits t, block_scales scales, vi dot, vi min_dot, float d, vf y)
+{
+    y = vf_fma(vf_from_vi(dot), vf_mul(scales.d, vf_set(d)), y);
     if (t.mins == NO_MINS) return y;
-    vf m = vf_mul(vf_load_f16(scales + GROUP_ROWS), vf_set(t.mins == MIN_ADDED ? d : -d));
+    vf m = vf_mul(scales.m, vf_set(t.mins == MIN_ADDED ? d : -d));
     return vf_fma(vf_from_vi(min_dot), m, y);
 }
 
@@ -186,33 +203,34 @@ V_INLINE void end_block(code_traits t, packed_block block, block_activations x, 
                         float *y)
 {
     vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, block, x.sums + k * (t.block / 16));
-    vf_store(y, add_block(t, block, total, mins, x.d[k], vf_load(y)));
+    vf_store(y, add_block(t, block_scales_of(t, block), total, mins, x.d[k], vf_load(y)));
 }
 
 /* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */
 #define V_OPAQUE(array) __asm__ volatile("" ::"r"(array) : "memory")
 
+/* The scales of a span's sub-blocks, one or two, int16 [16 rows], each twice. To be taken once: a
+ * compiler does not know that what is stored in between leaves them as they are. */
+typedef struct {
+    vh of[2];
+} span_scales;
+
+V_INLINE span_scales scales_of(code_traits t, packed_block block, int span)
+{
+    span_scales scales;
+    for (int i = 0; has_scales(t) && i < SPAN / t.sub_block; i++)
+        scales.of[i] = vh_twice(scale_pair(t, block, pair_of(t, span, i * t.sub_block)), span % 2);
+    return scales;
+}
+
 /* Weights 2i and 2i + 1 of a span as they come in sums over a whole block: code, less the offset,
  * times scale. */
-V_INLINE vh scaled_pair(code_traits t, packed_block block, packed_block span, int s, int i,
+V_INLINE vh scaled_pair(code_traits t, packed_block span, span_scales scales, int i,
                         plane_units *units)
 {
     vh w = code_pair(t, span, i, units);
     if (t.offset) w = vh_sub(w, vh_set((int16_t)t.offset));
-    if (!has_scales(t)) return w;
-    return vh_mul(w, vh_twice(scale_pair(t, block, pair_of(t, s, 2 * i)), s % 2));
-}
-
-/* Adds one group's and token's sum over an unpacked block, with its minima, to y [16]. */
-V_INLINE void add_tile(code_traits t, const int16_t mins_of[8][32], packed_block block,
-                       block_activations x, int k, vi dot, float *y)
-{
-    const int16_t *sums = x.sums + t.block / 16 * k;
-    vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
-    if (t.mins == MINS_SUBTRACTED)
-        for (int i = 0; i < 8; i++)
-            mins = vi_dot(mins, vh_load(mins_of[i]), vh_broadcast2(sums + 2 * i));
-    vf_store(y, add_block(t, block, dot, mins, x.d[k], vf_load(y)));
+    return has_scales(t) ? vh_mul(w, scales.of[2 * i / t.sub_block]) : w;
 }
 
 /* The activations of one block, from token k on. */
@@ -242,11 +260,10 @@ V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int
                          const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
-    const size_t bytes = group_bytes(t, n_blocks * t.block);
     for (int b = 0; b < n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++)
-            blocks[g] = block_at(t, groups + (size_t)g * bytes, b);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b);
         int k = 0;
 #define TOKENS(n)                                                                                  \
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
@@ -277,12 +294,11 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
                           const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
-    const size_t bytes = group_bytes(t, n_blocks * t.block);
     for (int b = 0; b < n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups + (size_t)g * bytes, b);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         /* what was unpacked is to be loaded where it is used: registers are for the sums */

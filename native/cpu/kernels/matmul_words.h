@@ -64,11 +64,13 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
             spans[g] = span_at(t, blocks[g], s);
             prefetch_span(t, blocks[g], s);
         }
+        span_scales scales[2];
+        for (int g = 0; g < n_groups; g++) scales[g] = scales_of(t, blocks[g], s);
         plane_units units[2];
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
-            vh w = scaled_pair(t, blocks[0], spans[0], s, i, &units[0]), v = w;
-            if (n_groups > 1) v = scaled_pair(t, blocks[1], spans[1], s, i, &units[1]);
+            vh w = scaled_pair(t, spans[0], scales[0], i, &units[0]), v = w;
+            if (n_groups > 1) v = scaled_pair(t, spans[1], scales[1], i, &units[1]);
 #define DOT(k)                                                                                     \
     if (k < n_tokens) {                                                                            \
         vh pair = vh_broadcast2(x.q + t.block * k + s * SPAN + 2 * i);                             \
@@ -101,13 +103,26 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
         prefetch_span(t, block, s);
+        const span_scales scales = scales_of(t, block, s);
         plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++)
-            vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, block, span, s, i, &units));
+            vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, span, scales, i, &units));
     }
     if (t.mins == MINS_SUBTRACTED)
         for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
+}
+
+/* Adds one group's and token's sum over an unpacked block, with its minima, to y [16]. */
+V_INLINE void add_tile(code_traits t, const block_tile *tile, packed_block block,
+                       block_activations x, int k, vi dot, float *y)
+{
+    const int16_t *sums = x.sums + t.block / 16 * k;
+    vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
+    if (t.mins == MINS_SUBTRACTED)
+        for (int i = 0; i < 8; i++)
+            mins = vi_dot(mins, vh_load(tile->mins[i]), vh_broadcast2(sums + 2 * i));
+    vf_store(y, add_block(t, block_scales_of(t, block), dot, mins, x.d[k], vf_load(y)));
 }
 
 /* Unpacked blocks of one or two groups times n_tokens tokens, added to y [groups, all tokens, 16]: a
@@ -140,7 +155,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
     V_OPAQUE(dot);
     for (int g = 0; g < n_groups; g++)
         for (int k = 0; k < n_tokens; k++)
-            add_tile(t, tiles[g].mins, blocks[g], x, k, dot[g][k],
+            add_tile(t, &tiles[g], blocks[g], x, k, dot[g][k],
                      y + (size_t)g * group_stride + k * GROUP_ROWS);
 #undef EACH_TOKEN
 }
