@@ -1,20 +1,19 @@
-/* Where a matmul's activations lie in scratch memory. */
+/* Where a matmul's activations lie in scratch memory: float32 rows of all tokens, then slice by slice
+ * their integers. */
 #include "cpu/internal.h"
 
 enum {
     MOST_HALVES = 3,
     READ_BEYOND = 15 * MOST_HALVES * 256, /* by tiles of 16 tokens, the last of which may be fewer */
+    LEAST_SLICE = 16,                     /* tokens, if they are not all */
 };
 
 static size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-void activations_place(activations *a, int n_tokens, int n_in, char *base)
+/* Places the integers of a->n_tokens tokens; returns where they end. */
+char *activations_place(activations *a, char *base)
 {
-    size_t n = (size_t)n_tokens * (size_t)n_in, at = 0;
-    a->n_tokens = n_tokens;
-    a->n_in = n_in;
-    a->f32 = (float *)base;
-    at += whole_lines(n * sizeof(float));
+    size_t n = (size_t)a->n_tokens * (size_t)a->n_in, at = 0;
     for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++) {
         size_t blocks = n / (size_t)activation_block(kind);
         a->quantised[kind].q = (int16_t *)(base + at);
@@ -26,14 +25,14 @@ void activations_place(activations *a, int n_tokens, int n_in, char *base)
         a->quantised[kind].sums = (int16_t *)(base + at);
         at += whole_lines(n / 16 * sizeof(int16_t));
     }
+    return base + at;
 }
 
 size_t activations_bytes(int n_tokens, int n_in)
 {
-    size_t n = (size_t)n_tokens * (size_t)n_in, at = whole_lines(n * sizeof(float)) + READ_BEYOND;
-    for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)
-        at += whole_lines(n * sizeof(int16_t)) + whole_lines(MOST_HALVES * n)
-              + whole_lines(n / (size_t)activation_block(kind) * sizeof(float))
-              + whole_lines(n / 16 * sizeof(int16_t));
-    return at;
+    size_t n = (size_t)n_tokens * (size_t)n_in, slices = (size_t)n_tokens / LEAST_SLICE + 1;
+    activations all = {.n_tokens = n_tokens, .n_in = n_in};
+    char *base = NULL;
+    return whole_lines(n * sizeof(float)) + (size_t)(activations_place(&all, base) - base)
+           + slices * ACTIVATION_KINDS * 4 * 64 + READ_BEYOND;
 }

@@ -41,7 +41,7 @@ static inline enum activation activation_of(int format)
 }
 
 typedef struct {
-    int n_tokens;
+    int first, n_tokens; /* of the step's: a matmul takes many tokens a slice at a time */
     int n_in;
     const float *f32;  /* [n_tokens, n_in] */
     struct {
@@ -123,8 +123,10 @@ typedef struct {
     float total, squares, nonzeros, min, max;
 } block_statistics;
 
-/* Whether kernels ask for memory into the second-level cache, not the first (isa/isa.c). */
+/* Of the second-level cache (isa/isa.c): whether kernels ask for memory into it, not into the first
+ * one; and its size, of which activations take a part. */
 extern int prefetch_into_l2;
+extern int64_t l2_bytes;
 
 /* One instruction set: its ops, what they keep in registers, and what they are measured by. */
 typedef struct {
@@ -224,8 +226,9 @@ static inline void wait_for_units(const work *w)
     if (w->n_threads > 1) pool_wait_done(w->pool, w->expected);
 }
 
-/* Bytes an op's activations take for n tokens, and their places from `base`: see activations.c. */
+/* Bytes that activations take for n tokens, however they are cut into slices, and their places:
+ * see activations.c. */
 size_t activations_bytes(int n_tokens, int n_in);
-void activations_place(activations *a, int n_tokens, int n_in, char *base);
+char *activations_place(activations *a, char *base);
 
 #endif

@@ -59,7 +59,7 @@ cpu_device *cpu_device_create(int isa, int n_threads)
     cpu_device *device = calloc(1, sizeof *device);
     if (!device) return NULL;
     device->kernels = instruction_sets(&count)[isa].kernels;
-    choose_prefetch();
+    look_at_caches();
     device->pool = pool_create(n_threads);
     if (device->pool) return device;
     free(device);

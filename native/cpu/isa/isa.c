@@ -4,10 +4,15 @@
 #include "cpu/isa/prelude.h"
 
 #include <pthread.h>
+#include <unistd.h>
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 
 extern const kernel_table kernels_scalar;
 
 int prefetch_into_l2;
+int64_t l2_bytes = 1 << 20;
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -70,7 +75,6 @@ static const instruction_set sets[] = {
 
 #if HAVE_AMX
 #include <sys/syscall.h>
-#include <unistd.h>
 
 /* Linux saves the 8 KiB of tiles only for processes that ask for it, for all their threads (its
  * Documentation/arch/x86/xstate.rst). */
@@ -135,7 +139,6 @@ static const instruction_set sets[] = {
 
 #if defined(__APPLE__)
 #include <stdio.h>
-#include <sys/sysctl.h>
 
 int feature_is_here(const feature *f)
 {
@@ -163,12 +166,26 @@ static const feature unused[] = {{"nothing", 0, 0, 0}};
 int feature_is_here(const feature *f) { return f == NULL; }
 #endif
 
-void choose_prefetch(void)
+static void look_at_l2(void)
 {
-#if defined(__x86_64__)
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, look_at_maker);
+    int64_t bytes = 0;
+#if defined(__APPLE__)
+    size_t size = sizeof bytes;
+    if (sysctlbyname("hw.perflevel0.l2cachesize", &bytes, &size, NULL, 0))
+        if (sysctlbyname("hw.l2cachesize", &bytes, &size, NULL, 0)) bytes = 0;
+#elif defined(_SC_LEVEL2_CACHE_SIZE)
+    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
 #endif
+    if (bytes > 0) l2_bytes = bytes;
+#if defined(__x86_64__)
+    look_at_maker();
+#endif
+}
+
+void look_at_caches(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, look_at_l2);
 }
 
 const instruction_set *instruction_sets(int *count)

@@ -21,7 +21,7 @@ typedef struct {
 const instruction_set *instruction_sets(int *count);
 /* What makers have that no set of this build uses (docs/kernels.md says why). */
 const feature *unused_features(int *count);
-void choose_prefetch(void); /* sets prefetch_into_l2 */
+void look_at_caches(void); /* sets prefetch_into_l2 and l2_bytes */
 int feature_is_here(const feature *f);
 int instruction_set_is_here(const instruction_set *set);
 

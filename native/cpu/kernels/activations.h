@@ -120,28 +120,61 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
     }
 }
 
-/* What an op's matrices take as their left side. */
+/* What an op's matrices take as their left side, in slices of tokens. */
 typedef struct {
-    activations a;
     const float *x, *gain; /* the rows, and what they are normalised by unless it is NULL */
     const int32_t *selected;
     float *normalised;
+    const float *f32; /* what matrices of floats take */
+    char *integers;   /* of the slices */
     float eps;
+    int n_in, n_tokens, slice_tokens;
     int wanted;   /* forms: 1 << enum activation */
     int is_ready;
 } left_side;
 
-V_INLINE void prepare_row(left_side *l, int t)
+/* How many tokens a slice has, so that it stays in the second-level cache while all rows of a matrix
+ * are multiplied with it; not so few that unpacking the matrix for each slice counts. */
+V_INLINE int slice_tokens(int n_tokens, int n_in)
 {
-    const int n_in = l->a.n_in;
-    const float *row = l->x + (size_t)(l->selected ? l->selected[t] : t) * (size_t)n_in;
+    enum { LEAST = 48 };
+    const int64_t each = (int64_t)n_in * (takes_words(&(activations){.n_tokens = n_tokens}) ? 2 : V_HALVES);
+    const int64_t most = l2_bytes * 3 / 4 / each;
+    if (n_tokens <= LEAST || n_tokens <= most) return n_tokens;
+    const int n_slices = (int)(most < LEAST ? (n_tokens + LEAST - 1) / LEAST
+                                            : (n_tokens + most - 1) / most);
+    const int even = (n_tokens + n_slices - 1) / n_slices;
+    return (even + V_TILE_TOKENS - 1) / V_TILE_TOKENS * V_TILE_TOKENS;
+}
+
+V_INLINE int count_slices(const left_side *l)
+{
+    return (l->n_tokens + l->slice_tokens - 1) / l->slice_tokens;
+}
+
+V_INLINE activations slice_of(const left_side *l, int slice)
+{
+    activations a = {.n_tokens = l->slice_tokens, .n_in = l->n_in};
+    char *base = l->integers;
+    for (int i = 0; i < slice; i++) base = activations_place(&a, base);
+    a.first = slice * l->slice_tokens;
+    if (a.n_tokens > l->n_tokens - a.first) a.n_tokens = l->n_tokens - a.first;
+    a.f32 = l->f32 + (size_t)a.first * (size_t)l->n_in;
+    activations_place(&a, base);
+    return a;
+}
+
+V_INLINE void prepare_row(left_side *l, const activations *a, int t)
+{
+    const size_t n_in = (size_t)l->n_in, at = (size_t)(a->first + t);
+    const float *row = l->x + (l->selected ? (size_t)l->selected[at] : at) * n_in;
     if (l->gain) {
-        float *to = l->normalised + (size_t)t * (size_t)n_in;
-        rms_norm_row(row, l->gain, n_in, l->eps, to);
+        float *to = l->normalised + at * n_in;
+        rms_norm_row(row, l->gain, l->n_in, l->eps, to);
         row = to;
     }
     for (int kind = ACTIVATION_Q32; kind < ACTIVATION_KINDS; kind++)
-        if (l->wanted >> kind & 1) quantise_row(row, t, &l->a, kind);
+        if (l->wanted >> kind & 1) quantise_row(row, t, a, kind);
 }
 
 /* What an op needs of its first input for the n_weights matrices at every second place of `weights`,
@@ -155,19 +188,25 @@ V_INLINE left_side prepare_activations(work *w, const op_record *op, const float
     const cpu_program *p = w->program;
     const int n = value_rows(w, op->outputs[0]), n_in = value_width(w, op->inputs[0]);
     left_side l = {.x = value_data(w, op->inputs[0]), .gain = gain, .eps = op->eps,
-                   .selected = selected_rows(w, op)};
-    activations_place(&l.a, n, n_in, n == 1 ? w->scratch : p->shared_scratch);
+                   .selected = selected_rows(w, op), .n_in = n_in, .n_tokens = n,
+                   .slice_tokens = slice_tokens(n, n_in)};
+    char *base = n == 1 ? w->scratch : p->shared_scratch;
     w->scratch += n == 1 ? activations_bytes(1, n_in) : 0;
     for (int i = 0; i < n_weights; i++)
         l.wanted |= 1 << activation_of(p->tables.weights[weights[2 * i]].format);
-    l.normalised = (float *)l.a.f32;
-    if (!gain) l.a.f32 = l.x;
+    l.normalised = (float *)base;
+    l.integers = base + ((size_t)n * (size_t)n_in * sizeof(float) + 63) / 64 * 64;
+    l.f32 = gain ? l.normalised : l.x;
     l.is_ready = !gain && l.wanted == 1 << ACTIVATION_F32;
     if (n == 1 || l.is_ready) return l;
     if (!op->barrier) wait_for_units(w);
     int first, end;
     while (next_units(w, n, &first, &end))
-        for (int t = first; t < end; t++) prepare_row(&l, t);
+        while (first < end) {
+            const activations a = slice_of(&l, first / l.slice_tokens);
+            for (; first < end && first < a.first + a.n_tokens; first++)
+                prepare_row(&l, &a, first - a.first);
+        }
     wait_for_units(w);
     l.is_ready = 1;
     return l;
@@ -175,8 +214,8 @@ V_INLINE left_side prepare_activations(work *w, const op_record *op, const float
 
 /* To be called when a thread has units to do: one that has none, since it is late, must not read
  * what may no longer be there. */
-V_INLINE void prepare_single(left_side *l)
+V_INLINE void prepare_single(left_side *l, const activations *a)
 {
-    if (!l->is_ready) prepare_row(l, 0);
+    if (!l->is_ready) prepare_row(l, a, 0);
     l->is_ready = 1;
 }

@@ -1,7 +1,8 @@
 /* matmul and what is fused with it: norm_matmul, norm_gate_up, matmul_add.
  *
  * A thread takes a unit of 16 output rows at a time, of whichever of the op's weights has rows left;
- * with more tokens V_TILE_GROUPS times as many, so that activations are loaded less often.
+ * with more tokens V_TILE_GROUPS times as many, so that activations are loaded less often. Where tokens
+ * are many, the units are those of one slice after the other.
  */
 
 /* y [groups, n_tokens, GROUP_ROWS] of n_rows rows of a weight, one function a format. */
@@ -84,7 +85,7 @@ V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const 
                          const activations *a, const float *residual)
 {
     const size_t width = (size_t)value_width(w, output);
-    const size_t place = (size_t)unit * (size_t)unit_rows(a);
+    const size_t place = (size_t)a->first * width + (size_t)unit * (size_t)unit_rows(a);
     float *out = value_data(w, output) + place;
     for (int t = 0; t < a->n_tokens; t++)
         for (int r = 0; r < n_rows; r++) {
@@ -99,14 +100,15 @@ V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, int fi
 {
     const int32_t *weights = op->weights + first;
     left_side left = prepare_activations(w, op, gain, weights, n);
-    const activations *a = &left.a;
+    activations slice = slice_of(&left, 0), *a = &slice;
     float *y = unit_scratch(w, a);
-    int total = 0, at, end;
-    for (int i = 0; i < n; i++) total += units(w, weights[2 * i], a);
-    while (next_units(w, total, &at, &end)) {
-        prepare_single(&left);
+    int each = 0, at, end; /* units of a slice */
+    for (int i = 0; i < n; i++) each += units(w, weights[2 * i], a);
+    while (next_units(w, each * count_slices(&left), &at, &end)) {
+        prepare_single(&left, a);
         for (; at < end; at++) {
-            int i = 0, unit = at;
+            if (a->first != at / each * left.slice_tokens) slice = slice_of(&left, at / each);
+            int i = 0, unit = at % each;
             for (; unit >= units(w, weights[2 * i], a); i++) unit -= units(w, weights[2 * i], a);
             int n_rows = matmul_unit(w, weights[2 * i], weights[2 * i + 1], a, unit, y);
             store_unit(w, op->outputs[i], unit, n_rows, y, a, residual);
@@ -132,12 +134,14 @@ static void op_norm_gate_up(work *w, const op_record *op)
 {
     const int32_t *weights = op->weights + 1;
     left_side left = prepare_activations(w, op, weight_floats(w, op->weights[0]), weights, 2);
-    const activations *a = &left.a;
+    activations slice = slice_of(&left, 0), *a = &slice;
     float *gate = unit_scratch(w, a), *up = unit_scratch(w, a);
-    int total = units(w, weights[0], a), unit, end;
-    while (next_units(w, total, &unit, &end)) {
-        prepare_single(&left);
-        for (; unit < end; unit++) {
+    int each = units(w, weights[0], a), at, end;
+    while (next_units(w, each * count_slices(&left), &at, &end)) {
+        prepare_single(&left, a);
+        for (; at < end; at++) {
+            if (a->first != at / each * left.slice_tokens) slice = slice_of(&left, at / each);
+            const int unit = at % each;
             int n_rows = matmul_unit(w, weights[0], weights[1], a, unit, gate);
             matmul_unit(w, weights[2], weights[3], a, unit, up);
             for (int i = 0; i < a->n_tokens * row_groups(n_rows) * GROUP_ROWS; i += GROUP_ROWS) {
