@@ -25,32 +25,35 @@ V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, 
 
 enum { FEW_TOKENS = 4 }; /* below which no kernel multiplies int16, where there is one for bytes */
 
+/* High, low and, for AMX, their sum: matmul_amx.h. */
 #ifdef V_AMX
-enum { V_MANY_TOKENS = FEW_TOKENS, V_HALVES = 3 }; /* high, low, and their sum: matmul_amx.h */
+enum { V_HALVES = 3 };
 #else
-enum { V_MANY_TOKENS = V_TILE_TOKENS, V_HALVES = 2 };
+enum { V_HALVES = 2 };
 #endif
 
 /* In which forms kernels take integers: int16, and halves of them (matmul_bytes.h). */
-V_INLINE int takes_words(const activations *a)
+V_INLINE int takes_words(int n_tokens)
 {
-#if defined(V_BYTE_TILES) || defined(V_AMX)
-    return a->n_tokens == 0;
+#if defined(V_BYTE_TILES)
+    return n_tokens == 0;
+#elif defined(V_AMX)
+    return n_tokens >= FEW_TOKENS && n_tokens < V_TILE_TOKENS;
 #elif defined(V_BYTES)
-    return a->n_tokens >= FEW_TOKENS;
+    return n_tokens >= FEW_TOKENS;
 #else
-    return a->n_tokens > 0;
+    return n_tokens > 0;
 #endif
 }
 
-V_INLINE int takes_halves(const activations *a)
+V_INLINE int takes_halves(int n_tokens)
 {
 #if defined(V_BYTE_TILES) || defined(V_AMX)
-    return a->n_tokens > 0;
+    return n_tokens > 0;
 #elif defined(V_BYTES)
-    return a->n_tokens < V_MANY_TOKENS;
+    return n_tokens < V_TILE_TOKENS;
 #else
-    return a->n_tokens == 0;
+    return n_tokens == 0;
 #endif
 }
 
@@ -113,8 +116,8 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
     for (int b = 0; b < n_blocks; b++) {
         size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)token;
         integer_places to = {NULL, NULL};
-        if (takes_words(a)) to.q = a->quantised[kind].q + at * (size_t)block;
-        if (takes_halves(a)) to.halves = a->quantised[kind].halves + V_HALVES * at * (size_t)block;
+        if (takes_words(a->n_tokens)) to.q = a->quantised[kind].q + at * (size_t)block;
+        if (takes_halves(a->n_tokens)) to.halves = a->quantised[kind].halves + V_HALVES * at * (size_t)block;
         quantise_block(x + b * block, block, to, a->quantised[kind].d + at,
                        a->quantised[kind].sums + at * (size_t)(block / 16));
     }
@@ -138,7 +141,7 @@ typedef struct {
 V_INLINE int slice_tokens(int n_tokens, int n_in)
 {
     enum { LEAST = 48 };
-    const int64_t each = (int64_t)n_in * (takes_words(&(activations){.n_tokens = n_tokens}) ? 2 : V_HALVES);
+    const int64_t each = (int64_t)n_in * (takes_words(n_tokens) ? (int)sizeof(int16_t) : V_HALVES);
     const int64_t most = l2_bytes * 3 / 4 / each;
     if (n_tokens <= LEAST || n_tokens <= most) return n_tokens;
     const int n_slices = (int)(most < LEAST ? (n_tokens + LEAST - 1) / LEAST

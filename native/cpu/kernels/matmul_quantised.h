@@ -9,7 +9,7 @@
  *
  * Weights lie in groups of 16 rows (packed.h); lane r of a vf or vi belongs to row r, and a vh
  * holds two neighbouring weights of every row. Few tokens: codes go from the planes into registers
- * and into the dot products. From V_MANY_TOKENS tokens on a block is first unpacked to L1.
+ * and into the dot products. From V_TILE_TOKENS tokens on a block is first unpacked to L1.
  */
 
 #define FROM_ZERO(level) level + IQ4_OFFSET,
@@ -249,10 +249,11 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
 #ifdef V_BYTES
 #include "cpu/kernels/matmul_bytes.h"
 #endif
-#if defined(V_AMX)
-#include "cpu/kernels/matmul_amx.h"
-#elif !defined(V_BYTE_TILES)
+#ifndef V_BYTE_TILES
 #include "cpu/kernels/matmul_words.h"
+#endif
+#ifdef V_AMX
+#include "cpu/kernels/matmul_amx.h"
 #endif
 
 /* All blocks of n_groups groups and few tokens: eight at a time, four, two, one. */
@@ -324,9 +325,9 @@ V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const a
     const size_t bytes = group_bytes(t, weight->n_in), stride = (size_t)a->n_tokens * GROUP_ROWS;
     const uint8_t *groups = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
     for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
-    if (a->n_tokens < V_MANY_TOKENS && n_groups == V_TILE_GROUPS)
+    if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
         few_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
-    else if (a->n_tokens < V_MANY_TOKENS)
+    else if (a->n_tokens < V_TILE_TOKENS)
         few_tokens(t, groups, n_blocks, 1, a, y);
     else if (n_groups == V_TILE_GROUPS)
         many_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);

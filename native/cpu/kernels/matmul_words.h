@@ -92,6 +92,7 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
                       y + (size_t)g * group_stride + k * GROUP_ROWS);
 }
 
+#ifndef V_AMX /* which takes the place of what follows */
 /* A block as int16 codes with the scales multiplied in: [block / 2][16 rows][2], in L1. */
 typedef struct {
     _Alignas(64) int16_t codes[128][32];
@@ -159,3 +160,4 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
                      y + (size_t)g * group_stride + k * GROUP_ROWS);
 #undef EACH_TOKEN
 }
+#endif

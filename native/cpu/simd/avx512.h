@@ -11,14 +11,13 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __m512i vh;
 
-#define V_TILE_GROUPS 2 /* groups of 16 rows beside each other in a micro-kernel */
 #ifdef V_AMX
-#define V_TILE_TOKENS 16 /* tokens that it keeps in registers: of unpacked blocks */
-#define V_DOT_TOKENS 2   /* and of blocks that it unpacks on the way */
+#define V_TILE_TOKENS 16 /* tokens that a micro-kernel keeps in registers: of unpacked blocks */
 #else
 #define V_TILE_TOKENS 12
-#define V_DOT_TOKENS 8
 #endif
+#define V_TILE_GROUPS 2 /* and groups of 16 rows beside each other */
+#define V_DOT_TOKENS 8  /* and of blocks that it unpacks on the way */
 #define V_HEADS 4        /* query heads whose sums with one page run side by side */
 #define V_SUMS 12        /* sums that keep every unit busy and still lie in registers: see limits.h */
 
