@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cases.h"
+#include "cpu/internal.h"
 #include "recording.h"
 
 enum { MOST_TOKENS = 33 };
@@ -161,6 +162,35 @@ static void test_odd_activations(const format_info *format, int number)
     recording_free(&r);
 }
 
+/* Many tokens are multiplied in slices, the less memory the second-level cache has: with the same bits,
+ * and all rows are there, of a matrix and of its residual. */
+static void test_slices(const format_info *format, int number)
+{
+    enum { TOKENS = 110, N_IN = 512, N_OUT = 37 };
+    static float x[TOKENS * N_IN], residual[TOKENS * N_OUT], whole[TOKENS * N_OUT],
+        sliced[TOKENS * N_OUT];
+    recording r = {.edge = EDGE_END};
+    fill_activations(x, TOKENS, N_IN);
+    for (int i = 0; i < TOKENS * N_OUT; i++) residual[i] = random_float();
+    int input = add_input(&r, TOKENS, N_IN, x), added = add_input(&r, TOKENS, N_OUT, residual);
+    int weight = add_matrix(&r, (enum format)number, N_OUT, N_IN);
+    add_op_xyw(&r, OP_matmul_add, input, add_result(&r, N_OUT), weight)->inputs[1] = added;
+    batch b = batch_of(1, (int[]){TOKENS});
+    const int64_t found = l2_bytes;
+    for (int isa = 0; isa < cpu_isa_count(); isa++)
+        for (int threads = 1; cpu_isa_available(isa) && threads < 4; threads++) {
+            l2_bytes = INT64_MAX / 4;
+            run_recording(&r, (setting){isa, threads, 0}, no_pages, &b, whole);
+            l2_bytes = 1;
+            run_recording(&r, (setting){isa, threads, 0}, no_pages, &b, sliced);
+            CHECK(!memcmp(whole, sliced, sizeof whole), "matmul_%s, %s, %d threads: slices differ",
+                  format->name, cpu_isa_name(isa), threads);
+        }
+    l2_bytes = found;
+    batch_free(b);
+    recording_free(&r);
+}
+
 void test_matmul(void)
 {
     static const int float_sizes[] = {1, 31, 33, 256}, blocks[] = {2, 3};
@@ -175,5 +205,6 @@ void test_matmul(void)
                 test_shape(&formats[f], f, i % 2 ? 17 : 1, blocks[i] * formats[f].block_weights,
                            (enum edge)(i % 2));
         test_odd_activations(&formats[f], f);
+        if (f == FORMAT_Q4_K || f == FORMAT_Q8_0 || f == FORMAT_F16) test_slices(&formats[f], f);
     }
 }

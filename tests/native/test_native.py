@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "native"
 NATIVE = ROOT / "native"
-FLAGS = ["-std=c11", "-ffp-contract=off", "-pthread", "-Wall"]
+FLAGS = ["-std=c11", "-ffp-contract=off", "-pthread", "-Wall", "-DV_EMULATE_AMX"]
 SANITIZE = ["-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 
 
