@@ -12,22 +12,35 @@ typedef struct {
     const float *v; /* [PAGE_TOKENS, head_stride] */
 } page_view;
 
-V_INLINE const float *widen(const char *from, size_t index, int n, int type, float *to)
+/* The n elements of a page from `index` on as floats, in `to` if they have to be widened; and asks for
+ * those of the page that comes next, which lies elsewhere in memory, so that no processor guesses it. */
+V_INLINE const float *widen(const char *page, const char *next, size_t index, int n, int type, float *to)
 {
-    if (type == KV_F32) return (const float *)from + index;
-    for (int i = 0; i < n; i += 16) vf_store(to + i, vf_load_f16((const uint16_t *)from + index + i));
-    return to;
+    const size_t bytes = type == KV_F32 ? sizeof(float) : sizeof(uint16_t);
+    page += index * bytes;
+    next += index * bytes;
+    for (int i = 0; i < n; i += 32) {
+        for (size_t line = 0; line < 32 * bytes; line += 64) V_PREFETCH(next + (size_t)i * bytes + line);
+        if (type == KV_F32) continue;
+        vf_store(to + i, vf_load_f16((const uint16_t *)page + i));
+        if (i + 16 < n) vf_store(to + i + 16, vf_load_f16((const uint16_t *)page + i + 16));
+    }
+    return type == KV_F32 ? (const float *)page : to;
 }
 
-V_INLINE page_view view_page(const work *w, int layer, int token, int page_index, int head,
+/* One head of page page_index of n_pages of a token's sequence. */
+V_INLINE page_view view_page(const work *w, int layer, int token, int page_index, int n_pages, int head,
                              float *scratch)
 {
     const cpu_kv *kv = w->kv;
-    int page = w->step->page_table[w->step->sequences[token] * w->step->max_pages + page_index];
+    const int32_t *pages = w->step->page_table + w->step->sequences[token] * w->step->max_pages;
+    int page = pages[page_index], next = pages[page_index + (page_index + 1 < n_pages)];
     int k_size = kv->head_dim * PAGE_TOKENS, v_size = kv->head_stride * PAGE_TOKENS;
     return (page_view){
-        widen(kv_k(kv, page, layer), (size_t)(head * k_size), k_size, kv->type, scratch),
-        widen(kv_v(kv, page, layer), (size_t)(head * v_size), v_size, kv->type, scratch + k_size),
+        widen(kv_k(kv, page, layer), kv_k(kv, next, layer), (size_t)(head * k_size), k_size, kv->type,
+              scratch),
+        widen(kv_v(kv, page, layer), kv_v(kv, next, layer), (size_t)(head * v_size), v_size, kv->type,
+              scratch + k_size),
     };
 }
 
@@ -117,7 +130,7 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
     const int first_position = w->step->positions[run.first];
     const int n_pages = (first_position + run.count - 1) / PAGE_TOKENS + 1;
     for (int p = 0; p < n_pages; p++) {
-        page_view page = view_page(w, op->layer, run.first, p, kv_head, page_scratch);
+        page_view page = view_page(w, op->layer, run.first, p, n_pages, kv_head, page_scratch);
         for (int t = 0; t < run.count; t++) {
             int seen = first_position + t + 1 - p * PAGE_TOKENS;
             if (seen <= 0) continue;
@@ -126,12 +139,15 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
             softmax_state *state = states + t * group;
             float *sums = out + t * group * stride;
             int g = 0;
-            for (; g + V_HEADS <= group; g += V_HEADS)
-                attend_page(row + g * head_dim, page, V_HEADS, seen, op->scale, head_dim, stride,
-                            state + g, sums + g * stride);
-            for (; g < group; g++)
-                attend_page(row + g * head_dim, page, 1, seen, op->scale, head_dim, stride,
-                            state + g, sums + g * stride);
+#define HEADS(heads)                                                                               \
+    for (; g + (heads) <= group; g += (heads))                                                     \
+        attend_page(row + g * head_dim, page, heads, seen, op->scale, head_dim, stride, state + g,  \
+                    sums + g * stride);
+            if (V_HEADS >= 8) HEADS(8)
+            if (V_HEADS >= 4) HEADS(4)
+            if (V_HEADS >= 2) HEADS(2)
+            HEADS(1)
+#undef HEADS
         }
     }
     for (int i = 0; i < n; i++) {
@@ -162,7 +178,7 @@ static void op_attention_scores(work *w, const op_record *op)
             float *row = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
             memset(row, 0, (size_t)capacity * sizeof *row);
             for (int p = 0; p * PAGE_TOKENS < n; p++) {
-                page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
+                page_view page = view_page(w, op->layer, t, p, (n - 1) / PAGE_TOKENS + 1, head / group, page_scratch);
                 float s[PAGE_TOKENS];
                 page_scores(q, page.k, 1, op->head_dim, s);
                 for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++)
@@ -203,7 +219,7 @@ static void op_attention_mix(work *w, const op_record *op)
             float *y = value_data(w, op->outputs[0]) + (size_t)i * (size_t)op->head_dim;
             memset(out, 0, (size_t)stride * sizeof *out);
             for (int p = 0; p * PAGE_TOKENS < n; p++) {
-                page_view page = view_page(w, op->layer, t, p, head / group, page_scratch);
+                page_view page = view_page(w, op->layer, t, p, (n - 1) / PAGE_TOKENS + 1, head / group, page_scratch);
                 for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++) {
                     vf x = vf_set(weights[p * PAGE_TOKENS + j]);
                     const float *v = page.v + j * stride;

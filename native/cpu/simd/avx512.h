@@ -18,7 +18,7 @@ typedef __m512i vh;
 #endif
 #define V_TILE_GROUPS 2 /* and groups of 16 rows beside each other */
 #define V_DOT_TOKENS 8  /* and of blocks that it unpacks on the way */
-#define V_HEADS 4        /* query heads whose sums with one page run side by side */
+#define V_HEADS 8        /* query heads whose sums with one page run side by side */
 #define V_SUMS 12        /* sums that keep every unit busy and still lie in registers: see limits.h */
 
 V_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
