@@ -6,42 +6,55 @@
  * and the pages come in order: what a token gets does not depend on the tokens beside it.
  */
 
-/* A page's keys and values of one head as float32: the page itself, or its halves widened. */
+/* A page's keys and values of one head: of the page itself, or its halves widened to float32, which is
+ * worth its while if they are read more than once. And the same of the page that comes next, to be asked
+ * for on the way: it lies elsewhere in memory, so that no processor guesses it. */
 typedef struct {
-    const float *k; /* [head_dim, PAGE_TOKENS] */
-    const float *v; /* [PAGE_TOKENS, head_stride] */
+    const void *k; /* [head_dim, PAGE_TOKENS] */
+    const void *v; /* [PAGE_TOKENS, head_stride] */
+    const char *next_k, *next_v;
+    int is_half;
 } page_view;
 
-/* The n elements of a page from `index` on as floats, in `to` if they have to be widened; and asks for
- * those of the page that comes next, which lies elsewhere in memory, so that no processor guesses it. */
-V_INLINE const float *widen(const char *page, const char *next, size_t index, int n, int type, float *to)
+/* Sixteen elements from `index` on. */
+V_INLINE vf page_load(const void *elements, int index, int is_half)
 {
-    const size_t bytes = type == KV_F32 ? sizeof(float) : sizeof(uint16_t);
-    page += index * bytes;
-    next += index * bytes;
-    for (int i = 0; i < n; i += 32) {
-        for (size_t line = 0; line < 32 * bytes; line += 64) V_PREFETCH(next + (size_t)i * bytes + line);
-        if (type == KV_F32) continue;
-        vf_store(to + i, vf_load_f16((const uint16_t *)page + i));
-        if (i + 16 < n) vf_store(to + i + 16, vf_load_f16((const uint16_t *)page + i + 16));
+    return is_half ? vf_load_f16((const uint16_t *)elements + index)
+                   : vf_load((const float *)elements + index);
+}
+
+/* Asks for the line that begins where 16 elements are loaded from, if one does. */
+V_INLINE void prefetch_elements(const char *elements, int index, int is_half)
+{
+    if (!is_half || index % 32 == 0) V_PREFETCH(elements + index * (is_half ? 2 : 4));
+}
+
+V_INLINE const void *widen(const void *halves, const char *next, int n, float *to)
+{
+    for (int i = 0; i < n; i += 16) {
+        prefetch_elements(next, i, 1);
+        vf_store(to + i, page_load(halves, i, 1));
     }
-    return type == KV_F32 ? (const float *)page : to;
+    return to;
 }
 
 /* One head of page page_index of n_pages of a token's sequence. */
 V_INLINE page_view view_page(const work *w, int layer, int token, int page_index, int n_pages, int head,
-                             float *scratch)
+                             int is_read_once, float *scratch)
 {
     const cpu_kv *kv = w->kv;
     const int32_t *pages = w->step->page_table + w->step->sequences[token] * w->step->max_pages;
-    int page = pages[page_index], next = pages[page_index + (page_index + 1 < n_pages)];
-    int k_size = kv->head_dim * PAGE_TOKENS, v_size = kv->head_stride * PAGE_TOKENS;
-    return (page_view){
-        widen(kv_k(kv, page, layer), kv_k(kv, next, layer), (size_t)(head * k_size), k_size, kv->type,
-              scratch),
-        widen(kv_v(kv, page, layer), kv_v(kv, next, layer), (size_t)(head * v_size), v_size, kv->type,
-              scratch + k_size),
-    };
+    const int page = pages[page_index], next = pages[page_index + (page_index + 1 < n_pages)];
+    const int k_size = kv->head_dim * PAGE_TOKENS, v_size = kv->head_stride * PAGE_TOKENS;
+    const int k_at = head * k_size * kv->element_bytes, v_at = head * v_size * kv->element_bytes;
+    page_view view = {kv_k(kv, page, layer) + k_at, kv_v(kv, page, layer) + v_at,
+                      kv_k(kv, next, layer) + k_at, kv_v(kv, next, layer) + v_at, kv->type != KV_F32};
+    if (view.is_half && !is_read_once) {
+        view.k = widen(view.k, view.next_k, k_size, scratch);
+        view.v = widen(view.v, view.next_v, v_size, scratch + k_size);
+        view.next_k = view.k, view.next_v = view.v, view.is_half = 0;
+    }
+    return view;
 }
 
 V_INLINE float *after_view(const work *w, float *scratch)
@@ -51,12 +64,16 @@ V_INLINE float *after_view(const work *w, float *scratch)
 
 /* q . k of some queries [heads, head_dim] and all positions of a page: [heads, PAGE_TOKENS]. Heads that
  * share a page share its loads, and their sums run side by side; no sum depends on another. */
-V_INLINE void page_scores(const float *q, const float *k, int heads, int head_dim, float *scores)
+V_INLINE void page_scores(const float *q, page_view page, int is_half, int heads, int head_dim,
+                          float *scores)
 {
     vf low[V_HEADS], high[V_HEADS];
     V_UNROLL for (int h = 0; h < heads; h++) low[h] = high[h] = vf_zero();
     for (int i = 0; i < head_dim; i++) {
-        vf k_low = vf_load(k + i * PAGE_TOKENS), k_high = vf_load(k + i * PAGE_TOKENS + 16);
+        const int low_at = i * PAGE_TOKENS, high_at = low_at + 16;
+        vf k_low = page_load(page.k, low_at, is_half), k_high = page_load(page.k, high_at, is_half);
+        prefetch_elements(page.next_k, low_at, is_half);
+        prefetch_elements(page.next_k, high_at, is_half);
         V_UNROLL for (int h = 0; h < heads; h++) {
             vf x = vf_set(q[h * head_dim + i]);
             low[h] = vf_fma(x, k_low, low[h]);
@@ -94,19 +111,20 @@ V_INLINE vf page_weights(float s[PAGE_TOKENS], int n, float scale, softmax_state
 }
 
 /* Takes the first n positions of a page into the outputs [heads, head_stride] of one token's heads. */
-V_INLINE void attend_page(const float *q, page_view page, int heads, int n, float scale,
+V_INLINE void attend_page(const float *q, page_view page, int is_half, int heads, int n, float scale,
                           int head_dim, int head_stride, softmax_state *states, float *out)
 {
     float s[V_HEADS * PAGE_TOKENS];
     vf shrink[V_HEADS], o[V_HEADS];
-    page_scores(q, page.k, heads, head_dim, s);
+    page_scores(q, page, is_half, heads, head_dim, s);
     V_UNROLL for (int h = 0; h < heads; h++)
         shrink[h] = page_weights(s + h * PAGE_TOKENS, n, scale, states + h);
     for (int i = 0; i < head_stride; i += 16) {
         V_UNROLL for (int h = 0; h < heads; h++)
             o[h] = vf_mul(vf_load(out + h * head_stride + i), shrink[h]);
         for (int j = 0; j < n; j++) {
-            vf v = vf_load(page.v + j * head_stride + i);
+            vf v = page_load(page.v, j * head_stride + i, is_half);
+            prefetch_elements(page.next_v, j * head_stride + i, is_half);
             V_UNROLL for (int h = 0; h < heads; h++)
                 o[h] = vf_fma(vf_set(s[h * PAGE_TOKENS + j]), v, o[h]);
         }
@@ -130,7 +148,8 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
     const int first_position = w->step->positions[run.first];
     const int n_pages = (first_position + run.count - 1) / PAGE_TOKENS + 1;
     for (int p = 0; p < n_pages; p++) {
-        page_view page = view_page(w, op->layer, run.first, p, n_pages, kv_head, page_scratch);
+        page_view page = view_page(w, op->layer, run.first, p, n_pages, kv_head,
+                                   run.count == 1 && group <= V_HEADS, page_scratch);
         for (int t = 0; t < run.count; t++) {
             int seen = first_position + t + 1 - p * PAGE_TOKENS;
             if (seen <= 0) continue;
@@ -139,15 +158,20 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
             softmax_state *state = states + t * group;
             float *sums = out + t * group * stride;
             int g = 0;
+#define ATTEND(heads, is_half)                                                                     \
+    attend_page(row + g * head_dim, page, is_half, heads, seen, op->scale, head_dim, stride,       \
+                state + g, sums + g * stride)
 #define HEADS(heads)                                                                               \
-    for (; g + (heads) <= group; g += (heads))                                                     \
-        attend_page(row + g * head_dim, page, heads, seen, op->scale, head_dim, stride, state + g,  \
-                    sums + g * stride);
+    for (; g + (heads) <= group; g += (heads)) {                                                   \
+        if (page.is_half) ATTEND(heads, 1);                                                        \
+        else ATTEND(heads, 0);                                                                     \
+    }
             if (V_HEADS >= 8) HEADS(8)
             if (V_HEADS >= 4) HEADS(4)
             if (V_HEADS >= 2) HEADS(2)
             HEADS(1)
 #undef HEADS
+#undef ATTEND
         }
     }
     for (int i = 0; i < n; i++) {
@@ -178,9 +202,10 @@ static void op_attention_scores(work *w, const op_record *op)
             float *row = value_data(w, op->outputs[0]) + (size_t)i * (size_t)capacity;
             memset(row, 0, (size_t)capacity * sizeof *row);
             for (int p = 0; p * PAGE_TOKENS < n; p++) {
-                page_view page = view_page(w, op->layer, t, p, (n - 1) / PAGE_TOKENS + 1, head / group, page_scratch);
+                page_view page = view_page(w, op->layer, t, p, (n - 1) / PAGE_TOKENS + 1, head / group,
+                                           0, page_scratch);
                 float s[PAGE_TOKENS];
-                page_scores(q, page.k, 1, op->head_dim, s);
+                page_scores(q, page, 0, 1, op->head_dim, s);
                 for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++)
                     row[p * PAGE_TOKENS + j] = s[j];
             }
@@ -219,10 +244,11 @@ static void op_attention_mix(work *w, const op_record *op)
             float *y = value_data(w, op->outputs[0]) + (size_t)i * (size_t)op->head_dim;
             memset(out, 0, (size_t)stride * sizeof *out);
             for (int p = 0; p * PAGE_TOKENS < n; p++) {
-                page_view page = view_page(w, op->layer, t, p, (n - 1) / PAGE_TOKENS + 1, head / group, page_scratch);
+                page_view page = view_page(w, op->layer, t, p, (n - 1) / PAGE_TOKENS + 1, head / group,
+                                           0, page_scratch);
                 for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++) {
                     vf x = vf_set(weights[p * PAGE_TOKENS + j]);
-                    const float *v = page.v + j * stride;
+                    const float *v = (const float *)page.v + j * stride;
                     for (int k = 0; k < stride; k += 16)
                         vf_store(out + k, vf_fma(x, vf_load(v + k), vf_load(out + k)));
                 }
