@@ -143,7 +143,7 @@ V_INLINE int slice_tokens(int n_tokens, int n_in)
     enum { LEAST = 48 };
     const int64_t each = (int64_t)n_in * (takes_words(n_tokens) ? (int)sizeof(int16_t) : V_HALVES);
     const int64_t most = l2_bytes * 3 / 4 / each;
-    if (n_tokens <= LEAST || n_tokens <= most) return n_tokens;
+    if (n_tokens <= LEAST || n_tokens <= most) return n_tokens > 0 ? n_tokens : 1;
     const int n_slices = (int)(most < LEAST ? (n_tokens + LEAST - 1) / LEAST
                                             : (n_tokens + most - 1) / most);
     const int even = (n_tokens + n_slices - 1) / n_slices;

@@ -23,7 +23,14 @@ enum { PRODUCTS = 32 };
 V_INLINE vi limit_products(vi sum, vh x) { return vi_dot(sum, x, x); }
 #endif
 
-enum { FMA_OPERATIONS = 2 * 16 * V_SUMS, DOT_OPERATIONS = 2 * PRODUCTS * V_SUMS };
+enum {
+    FMA_OPERATIONS = 2 * 16 * V_SUMS,
+#ifdef V_AMX
+    DOT_OPERATIONS = 2 * 2 * 16 * 16 * 64, /* three products of bytes for each: matmul_amx.h */
+#else
+    DOT_OPERATIONS = 2 * PRODUCTS * V_SUMS,
+#endif
+};
 
 static void limit_fma(int64_t rounds)
 {
@@ -44,6 +51,7 @@ static void limit_fma(int64_t rounds)
     V_OPAQUE(kept);
 }
 
+#ifndef V_AMX
 static void limit_dot(int64_t rounds)
 {
     int16_t begin[12][32] = {{0}};
@@ -66,6 +74,31 @@ static void limit_dot(int64_t rounds)
     EACH_SUM(KEEP)
     V_OPAQUE(kept);
 }
+#else
+static void limit_dot(int64_t rounds)
+{
+    static const int8_t zeros[V_TILE_ROWS][64];
+    const v_tile_shapes shapes = v_shapes(V_TILE_ROWS, 64);
+    v_tiles_shape(&shapes);
+    V_TILE_ZERO(0);
+    V_TILE_ZERO(1);
+    V_TILE_ZERO(2);
+    V_TILE_ZERO(3);
+    V_TILE_ZERO(4);
+    V_TILE_ZERO(5);
+    V_TILE_LOAD(6, zeros, 64);
+    V_TILE_LOAD(7, zeros, 64);
+    for (int64_t r = 0; r < rounds; r++) {
+        V_TILE_DOT(0);
+        V_TILE_DOT(1);
+        V_TILE_DOT(2);
+        V_TILE_DOT(3);
+        V_TILE_DOT(4);
+        V_TILE_DOT(5);
+    }
+    v_tiles_release();
+}
+#endif
 #undef KEEP
 #undef EACH_SUM
 
