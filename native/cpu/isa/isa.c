@@ -105,8 +105,8 @@ static uint32_t told(int where, int part)
 }
 
 /* Intel's first-level cache has 10 to 16 places for lines that are on their way, which is not enough
- * for a core's bandwidth; the second has 48. A Sapphire Rapids decodes Q4_K_M at 81 % of what it can
- * read instead of 71, Q8_0 at 90 instead of 80. A Zen 5 is up to a tenth slower that way. */
+ * for a core's bandwidth; the second has 48 (docs/kernels.md has the numbers). A Zen 5 is up to a tenth
+ * slower that way. */
 static void look_at_maker(void)
 {
     uint32_t r[4] = {0, 0, 0, 0};

@@ -35,25 +35,27 @@ enum { V_HALVES = 2 };
 /* In which forms kernels take integers: int16, and halves of them (matmul_bytes.h). */
 V_INLINE int takes_words(int n_tokens)
 {
+    (void)n_tokens;
 #if defined(V_BYTE_TILES)
-    return n_tokens == 0;
+    return 0;
 #elif defined(V_AMX)
     return n_tokens >= FEW_TOKENS && n_tokens < V_TILE_TOKENS;
 #elif defined(V_BYTES)
     return n_tokens >= FEW_TOKENS;
 #else
-    return n_tokens > 0;
+    return 1;
 #endif
 }
 
 V_INLINE int takes_halves(int n_tokens)
 {
+    (void)n_tokens;
 #if defined(V_BYTE_TILES) || defined(V_AMX)
-    return n_tokens > 0;
+    return 1;
 #elif defined(V_BYTES)
     return n_tokens < V_TILE_TOKENS;
 #else
-    return n_tokens == 0;
+    return 0;
 #endif
 }
 
