@@ -119,7 +119,8 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
         size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)token;
         integer_places to = {NULL, NULL};
         if (takes_words(a->n_tokens)) to.q = a->quantised[kind].q + at * (size_t)block;
-        if (takes_halves(a->n_tokens)) to.halves = a->quantised[kind].halves + V_HALVES * at * (size_t)block;
+        if (takes_halves(a->n_tokens))
+            to.halves = a->quantised[kind].halves + V_HALVES * at * (size_t)block;
         quantise_block(x + b * block, block, to, a->quantised[kind].d + at,
                        a->quantised[kind].sums + at * (size_t)(block / 16));
     }

@@ -80,12 +80,7 @@ static void limit_dot(int64_t rounds)
     static const int8_t zeros[V_TILE_ROWS][64];
     const v_tile_shapes shapes = v_shapes(V_TILE_ROWS, 64);
     v_tiles_shape(&shapes);
-    V_TILE_ZERO(0);
-    V_TILE_ZERO(1);
-    V_TILE_ZERO(2);
-    V_TILE_ZERO(3);
-    V_TILE_ZERO(4);
-    V_TILE_ZERO(5);
+    v_sums_zero();
     V_TILE_LOAD(6, zeros, 64);
     V_TILE_LOAD(7, zeros, 64);
     for (int64_t r = 0; r < rounds; r++) {

@@ -66,13 +66,8 @@ V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups
                             block_activations x, tile_sums *sums)
 {
     const size_t stride = (size_t)(V_HALVES * t.block);
-    V_TILE_ZERO(0);
-    V_TILE_ZERO(1);
-    V_TILE_ZERO(2);
-    V_TILE_ZERO(3);
-    V_TILE_ZERO(4);
-    V_TILE_ZERO(5);
-#define PART(part, second, step)                                                                           \
+    v_sums_zero();
+#define PART(part, second, step)                                                                   \
     {                                                                                              \
         const int of = t.block == 256 ? part : 0;                                                  \
         V_TILE_LOAD(6, x.halves + (part) * t.block + 64 * (step), stride);                         \
@@ -80,7 +75,7 @@ V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups
         V_TILE_DOT(part);                                                                          \
         if (n_groups > 1) {                                                                        \
             V_TILE_LOAD(7, tiles[1].codes[of][step], 64);                                          \
-            V_TILE_DOT(second);                                                                  \
+            V_TILE_DOT(second);                                                                    \
         }                                                                                          \
     }
     for (int step = 0; step < (t.block + 63) / 64; step++) {
@@ -127,8 +122,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
                           const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
-    const v_tile_shapes shapes = v_shapes(a->n_tokens < V_TILE_ROWS ? a->n_tokens : V_TILE_ROWS,
-                                          t.block < 64 ? t.block : 64);
+    const v_tile_shapes shapes = v_shapes(V_TILE_ROWS, t.block < 64 ? t.block : 64);
     v_tiles_shape(&shapes);
     for (int b = 0; b < n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];

@@ -36,9 +36,8 @@ static void v_tile_move(int tile, char *memory, size_t stride, int store)
 {
     assert(v_tiles.shapes.palette == 1);
     for (int r = 0; r < v_tiles.shapes.rows[tile]; r++) {
-        char *row = memory + (size_t)r * stride;
-        memcpy(store ? (void *)row : v_tiles.bytes[tile][r], store ? v_tiles.bytes[tile][r] : (void *)row,
-               v_tiles.shapes.row_bytes[tile]);
+        void *row = memory + (size_t)r * stride, *own = v_tiles.bytes[tile][r];
+        memcpy(store ? row : own, store ? own : row, v_tiles.shapes.row_bytes[tile]);
     }
 }
 static void v_tile_products(int sums)
@@ -66,6 +65,16 @@ V_INLINE void v_tiles_release(void) { _tile_release(); }
 #define V_TILE_STORE(tile, p, stride) _tile_stored(tile, p, stride)
 #define V_TILE_DOT(sums) _tile_dpbssd(sums, 6, 7) /* V_TILE_ACTIVATIONS, V_TILE_WEIGHTS */
 #endif
+
+V_INLINE void v_sums_zero(void)
+{
+    V_TILE_ZERO(0);
+    V_TILE_ZERO(1);
+    V_TILE_ZERO(2);
+    V_TILE_ZERO(3);
+    V_TILE_ZERO(4);
+    V_TILE_ZERO(5);
+}
 
 V_INLINE vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 V_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
