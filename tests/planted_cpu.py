@@ -45,7 +45,7 @@ CHANGES = [
     ),
     (
         "cpu/kernels/attention.h",
-        r"(run\.first, p), kv_head",
+        r"(run\.first, p, n_pages), kv_head",
         r"\1, PLANTED(heads) ? op->n_kv_heads - 1 - kv_head : kv_head",
         1,
     ),
@@ -68,7 +68,7 @@ CHANGES = [
         "cpu/kernels/attention.h",
         r"op->scale",
         r"(PLANTED(scale) ? op->scale * op->scale : op->scale)",
-        3,
+        2,
     ),
     ("cpu/kernels/matmul.h", r"vf_load\(gate \+", r"vf_load((PLANTED(gate_up) ? up : gate) +", 1),
     ("cpu/kernels/matmul.h", r"vf_load\(up \+", r"vf_load((PLANTED(gate_up) ? gate : up) +", 1),
