@@ -42,7 +42,7 @@ static const feature
 static const feature
     AMX_TILE = {"AMX-TILE", CPUID_7, EDX, BIT(24)},
     AMX_INT8 = {"AMX-INT8", CPUID_7, EDX, BIT(25)},
-    TILES = {"tiles, from the system", PERMISSION, 0, 1};
+    TILES = {"TILES", PERMISSION, 0, 1};
 #endif
 
 static const feature unused[] = {

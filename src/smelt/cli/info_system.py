@@ -29,7 +29,7 @@ def show_system(report: Mapping[str, Any]) -> None:
     )
     print_text(
         "In registers at a time: of a long prompt, tokens × rows of a matrix; of fewer tokens, so "
-        "many; in attention, query heads. YMM, ZMM: registers, which the system has to save."
+        "many; in attention, query heads. YMM, ZMM, TILES: registers, which the system has to save."
     )
     _section("metal", _metal(report["metal"]))
     if report["environment"]:
