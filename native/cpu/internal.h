@@ -226,6 +226,8 @@ static inline void wait_for_units(const work *w)
     if (w->n_threads > 1) pool_wait_done(w->pool, w->expected);
 }
 
+static inline size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 /* Bytes that activations take for n tokens, however they are cut into slices, and their places:
  * see activations.c. */
 size_t activations_bytes(int n_tokens, int n_in);

@@ -77,19 +77,20 @@ static uint8_t *pack_pairs(const block_fields *rows, code_traits t, int of_mins,
 
 static uint8_t *pack_six_bits(const block_fields *rows, uint8_t *to)
 {
-    for (int w = 0; w < 3; w++)
-        for (int r = 0; r < GROUP_ROWS; r++)
-            for (int half = 0; half < 2; half++, to += 2) {
-                unsigned v[8];
-                for (int i = 0; i < 4; i++) {
-                    v[i] = (uint8_t)rows[r].scales[2 * i + half];
-                    v[4 + i] = rows[r].mins[2 * i + half];
-                }
+    for (int r = 0; r < GROUP_ROWS; r++)
+        for (int half = 0; half < 2; half++, to += 2) {
+            unsigned v[8];
+            for (int i = 0; i < 4; i++) {
+                v[i] = (uint8_t)rows[r].scales[2 * i + half];
+                v[4 + i] = rows[r].mins[2 * i + half];
+            }
+            for (int w = 0; w < 3; w++) {
                 unsigned rest = w < 2 ? v[6 + w] & 15 : v[6] >> 4 | v[7] >> 4 << 2;
                 uint16_t word = (uint16_t)(v[w] | v[w + 3] << 6 | rest << 12);
-                memcpy(to, &word, sizeof word);
+                memcpy(to + UNIT_BYTES * w, &word, sizeof word);
             }
-    return to;
+        }
+    return to + 2 * UNIT_BYTES;
 }
 
 static void pack_side(const block_fields *rows, code_traits t, uint8_t *to)

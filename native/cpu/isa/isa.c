@@ -1,5 +1,5 @@
-#define _DEFAULT_SOURCE
 /* Which instruction sets this build has, and which of them this machine and its system offer. */
+#define _DEFAULT_SOURCE /* sysconf's names of caches */
 #include "cpu/isa/isa.h"
 #include "cpu/isa/prelude.h"
 

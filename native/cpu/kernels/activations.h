@@ -201,7 +201,7 @@ V_INLINE left_side prepare_activations(work *w, const op_record *op, const float
     for (int i = 0; i < n_weights; i++)
         l.wanted |= 1 << activation_of(p->tables.weights[weights[2 * i]].format);
     l.normalised = (float *)base;
-    l.integers = base + ((size_t)n * (size_t)n_in * sizeof(float) + 63) / 64 * 64;
+    l.integers = base + whole_lines((size_t)n * (size_t)n_in * sizeof(float));
     l.f32 = gain ? l.normalised : l.x;
     l.is_ready = !gain && l.wanted == 1 << ACTIVATION_F32;
     if (n == 1 || l.is_ready) return l;

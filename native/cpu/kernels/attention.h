@@ -26,7 +26,7 @@ V_INLINE vf page_load(const void *elements, int index, int is_half)
 /* Asks for the line that begins where 16 elements are loaded from, if one does. */
 V_INLINE void prefetch_elements(const char *elements, int index, int is_half)
 {
-    if (!is_half || index % 32 == 0) V_PREFETCH(elements + index * (is_half ? 2 : 4));
+    if (!is_half || index % 32 == 0) V_PREFETCH(elements + (size_t)index * (is_half ? 2 : 4));
 }
 
 V_INLINE const void *widen(const void *halves, const char *next, int n, float *to)
@@ -46,7 +46,8 @@ V_INLINE page_view view_page(const work *w, int layer, int token, int page_index
     const int32_t *pages = w->step->page_table + w->step->sequences[token] * w->step->max_pages;
     const int page = pages[page_index], next = pages[page_index + (page_index + 1 < n_pages)];
     const int k_size = kv->head_dim * PAGE_TOKENS, v_size = kv->head_stride * PAGE_TOKENS;
-    const int k_at = head * k_size * kv->element_bytes, v_at = head * v_size * kv->element_bytes;
+    const size_t before = (size_t)head * (size_t)kv->element_bytes;
+    const size_t k_at = before * (size_t)k_size, v_at = before * (size_t)v_size;
     page_view view = {kv_k(kv, page, layer) + k_at, kv_v(kv, page, layer) + v_at,
                       kv_k(kv, next, layer) + k_at, kv_v(kv, next, layer) + v_at, kv->type != KV_F32};
     if (view.is_half && !is_read_once) {

@@ -101,15 +101,14 @@ static void limit_dot(int64_t rounds)
 static void limit_read(const char *from, size_t bytes, size_t ahead)
 {
     enum { UNIT = 256, LINE = 64 };
-    vh a = vh_set(0), b = a, c = a, d = a, seen[1];
-    for (size_t at = 0; at + UNIT <= bytes; at += UNIT) {
-        for (size_t line = 0; line < UNIT; line += LINE) V_PREFETCH(from + at + ahead + line);
-        const int16_t *unit = (const int16_t *)(from + at);
-        a = vh_or(a, vh_load(unit));
-        b = vh_or(b, vh_load(unit + 32));
-        c = vh_or(c, vh_load(unit + 64));
-        d = vh_or(d, vh_load(unit + 96));
-    }
-    seen[0] = vh_or(vh_or(a, b), vh_or(c, d));
+    vh sums[UNIT / LINE], seen[1];
+    for (int i = 0; i < UNIT / LINE; i++) sums[i] = vh_set(0);
+    for (size_t at = 0; at + UNIT <= bytes; at += UNIT)
+        for (int i = 0; i < UNIT / LINE; i++) { /* not all asked for at once: see prefetch_ahead */
+            const char *line = from + at + LINE * i;
+            V_PREFETCH(line + ahead);
+            sums[i] = vh_or(sums[i], vh_load((const int16_t *)line));
+        }
+    seen[0] = vh_or(vh_or(sums[0], sums[1]), vh_or(sums[2], sums[3]));
     V_OPAQUE(seen);
 }

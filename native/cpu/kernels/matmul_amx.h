@@ -26,6 +26,7 @@ V_INLINE void unpack_halves(code_traits t, packed_block block, packed_block span
     plane_units units;
     V_UNROLL
     for (int i = 0; i < SPAN / 4; i++) {
+        prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 4);
         vh a = scaled_pair(t, span, scales, 2 * i, &units);
         vh b = scaled_pair(t, span, scales, 2 * i + 1, &units);
         vh low = vh_and(vh_select(low_bytes, a, vh_sll(b, 8)), six);
@@ -41,7 +42,6 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
-        prefetch_span(t, block, s);
         if (t.block == 256) {
             unpack_halves(t, block, span, s, tile);
             continue;
@@ -49,6 +49,7 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
         plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 4; i++) {
+            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 4);
             vb code = vb_sub(code_quad(t, span, i, &units), vb_set((int8_t)byte_offset(t)));
             vh_store((int16_t *)tile->codes[0][0][i], code);
         }
@@ -128,7 +129,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, prefetch_into_l2);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         V_OPAQUE(tiles);

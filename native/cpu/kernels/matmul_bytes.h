@@ -122,7 +122,7 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
         V_UNROLL
         for (int i = 0; i < weights / 4; i++) {
             const int s = turn * (weights / SPAN) + i / (SPAN / 4), sub = i / sub_quads;
-            if (i % (SPAN / 4) == 0) prefetch_span(t, block, s);
+            prefetch_ahead(t, block, turn, t.block / weights, i, weights / 4);
             vb w = code_quad(t, span_at(t, block, s), i % (SPAN / 4), &units);
             for (int k = 0; k < n_tokens; k++) {
                 const int8_t *q = x.halves + V_HALVES * k * t.block + turn * weights + 4 * i;
@@ -162,11 +162,12 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
-        prefetch_span(t, block, s);
         plane_units units;
         V_UNROLL
-        for (int i = 0; i < SPAN / 4; i++)
+        for (int i = 0; i < SPAN / 4; i++) {
+            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 4);
             vb_store(tile->codes[s * (SPAN / 4) + i], code_quad(t, span, i, &units));
+        }
     }
 }
 

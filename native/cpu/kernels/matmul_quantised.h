@@ -17,7 +17,8 @@ static const uint8_t iq4_from_zero[16] = {IQ4_LEVELS(FROM_ZERO)};
 
 typedef struct {
     const uint8_t *low, *high, *side; /* of one block of a group */
-    size_t ahead; /* bytes from here to what a thread will read in a while */
+    const uint8_t *ahead; /* the block that a thread will read after a while */
+    int into_l2;          /* which of the caches is asked for it */
 } packed_block;
 
 typedef struct {
@@ -35,14 +36,15 @@ enum { PREFETCH_BYTES = 16384 };
 /* Block b of number g of n_groups groups that are read side by side and begin at `groups`. Behind the
  * last block of a group comes the first of the group that is n_groups further. */
 V_INLINE packed_block block_at(code_traits t, const uint8_t *groups, int n_blocks, int n_groups, int g,
-                               int b)
+                               int b, int into_l2)
 {
     const size_t bytes = (size_t)packed_block_bytes(t), group = (size_t)n_blocks * bytes;
-    const uint8_t *planes = groups + (size_t)g * group + (size_t)b * bytes;
+    const uint8_t *at = groups + (size_t)g * group + (size_t)b * bytes;
     const int ahead = 1 + PREFETCH_BYTES / packed_block_bytes(t); /* blocks */
     const size_t skipped = b + ahead < n_blocks ? 0 : (size_t)(n_groups - 1) * group;
-    return (packed_block){planes, planes + plane_bytes(t, low_plane_width(t)),
-                          planes + plane_bytes(t, t.bits), (size_t)ahead * bytes + skipped};
+    const uint8_t *then = at + (size_t)ahead * bytes + skipped;
+    return (packed_block){at, at + plane_bytes(t, low_plane_width(t)), at + plane_bytes(t, t.bits), then,
+                          into_l2};
 }
 
 enum { SPAN = 32 }; /* weights that are unpacked together: a whole unit of every plane */
@@ -51,22 +53,20 @@ V_INLINE packed_block span_at(code_traits t, packed_block block, int span)
 {
     const int low = plane_bytes(t, low_plane_width(t)), high = plane_bytes(t, high_plane_width(t));
     return (packed_block){block.low + span * (low * SPAN / t.block),
-                          block.high + span * (high * SPAN / t.block), block.side, block.ahead};
+                          block.high + span * (high * SPAN / t.block), block.side, block.ahead,
+                          block.into_l2};
 }
 
-/* Asks for the span that a thread will read after a while; with a block's first, its sides. */
-V_INLINE void prefetch_span(code_traits t, packed_block block, int span)
+/* Asks for some of the block that a thread will read after a while, in step i of n of turn `turn` of
+ * n_turns of this block. A line at a time and evenly, since in bursts they cost a Zen 5 an eighth of its
+ * rate. */
+V_INLINE void prefetch_ahead(code_traits t, packed_block block, int turn, int n_turns, int i, int n)
 {
-    const int bytes = plane_bytes(t, t.bits) * SPAN / t.block, sides = span ? 0 : side_bytes(t);
-    const uint8_t *planes = block.low + span * bytes + block.ahead;
-    const uint8_t *side = block.side + block.ahead;
-    if (prefetch_into_l2) {
-        for (int line = 0; line < bytes; line += UNIT_BYTES) V_PREFETCH_L2(planes + line);
-        for (int line = 0; line < sides; line += UNIT_BYTES) V_PREFETCH_L2(side + line);
-    } else {
-        for (int line = 0; line < bytes; line += UNIT_BYTES) V_PREFETCH(planes + line);
-        for (int line = 0; line < sides; line += UNIT_BYTES) V_PREFETCH(side + line);
-    }
+    const int bytes = packed_block_bytes(t) / n_turns, lines = (bytes + UNIT_BYTES - 1) / UNIT_BYTES;
+    const uint8_t *ahead = block.ahead + turn * bytes;
+    for (int line = i * lines / n; line < (i + 1) * lines / n; line++)
+        if (block.into_l2) V_PREFETCH_L2(ahead + line * bytes / lines);
+        else V_PREFETCH(ahead + line * bytes / lines);
 }
 
 /* The units that the fields of a span's planes are taken from, one field after the other. Compilers
@@ -257,14 +257,14 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
 #endif
 
 /* All blocks of n_groups groups and few tokens: eight at a time, four, two, one. */
-V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups,
+V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups, int into_l2,
                          const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
     for (int b = 0; b < n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++)
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, into_l2);
         int k = 0;
 #define TOKENS(n)                                                                                  \
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
@@ -278,13 +278,15 @@ V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int
 #undef TOKENS
         for (int g = 0; g < n_groups; g++) {
             float *sums = y + (size_t)g * stride;
+            packed_block block = blocks[g];
+            block.into_l2 = into_l2; /* so that a compiler sees a constant, where it is one */
             int j = k;
 #if V_DOT_TOKENS >= 2
             for (; j + 2 <= a->n_tokens; j += 2)
-                dot_block(t, blocks[g], block_of(a, t, b, j), 2, sums + j * GROUP_ROWS);
+                dot_block(t, block, block_of(a, t, b, j), 2, sums + j * GROUP_ROWS);
 #endif
             for (; j < a->n_tokens; j++)
-                dot_block(t, blocks[g], block_of(a, t, b, j), 1, sums + j * GROUP_ROWS);
+                dot_block(t, block, block_of(a, t, b, j), 1, sums + j * GROUP_ROWS);
         }
     }
 }
@@ -299,7 +301,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, prefetch_into_l2);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         /* what was unpacked is to be loaded where it is used: registers are for the sums */
@@ -326,9 +328,11 @@ V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const a
     const uint8_t *groups = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
     for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
     if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
-        few_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
+        few_tokens(t, groups, n_blocks, V_TILE_GROUPS, prefetch_into_l2, a, y);
+    else if (a->n_tokens < V_TILE_TOKENS && prefetch_into_l2)
+        few_tokens(t, groups, n_blocks, 1, 1, a, y); /* for one token a test a line counts */
     else if (a->n_tokens < V_TILE_TOKENS)
-        few_tokens(t, groups, n_blocks, 1, a, y);
+        few_tokens(t, groups, n_blocks, 1, 0, a, y);
     else if (n_groups == V_TILE_GROUPS)
         many_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
     else

@@ -22,11 +22,11 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
         const int16_t *q = x.q + s * SPAN;
-        prefetch_span(t, block, s);
         vi dot[MOST_TOKENS][CHAINS];
         plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
+            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 2);
             vh w = code_pair(t, span, i, &units);
             for (int k = 0; k < n_tokens; k++) {
                 vi *sum = &dot[k][i % chains];
@@ -60,15 +60,14 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
 #undef BEGIN
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block spans[2];
-        for (int g = 0; g < n_groups; g++) {
-            spans[g] = span_at(t, blocks[g], s);
-            prefetch_span(t, blocks[g], s);
-        }
+        for (int g = 0; g < n_groups; g++) spans[g] = span_at(t, blocks[g], s);
         span_scales scales[2];
         for (int g = 0; g < n_groups; g++) scales[g] = scales_of(t, blocks[g], s);
         plane_units units[2];
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
+            for (int g = 0; g < n_groups; g++)
+                prefetch_ahead(t, blocks[g], s, t.block / SPAN, i, SPAN / 2);
             vh w = scaled_pair(t, spans[0], scales[0], i, &units[0]), v = w;
             if (n_groups > 1) v = scaled_pair(t, spans[1], scales[1], i, &units[1]);
 #define DOT(k)                                                                                     \
@@ -103,12 +102,13 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
     for (int s = 0; s < t.block / SPAN; s++) {
         packed_block span = span_at(t, block, s);
-        prefetch_span(t, block, s);
         const span_scales scales = scales_of(t, block, s);
         plane_units units;
         V_UNROLL
-        for (int i = 0; i < SPAN / 2; i++)
+        for (int i = 0; i < SPAN / 2; i++) {
+            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 2);
             vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, span, scales, i, &units));
+        }
     }
     if (t.mins == MINS_SUBTRACTED)
         for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
