@@ -4,9 +4,11 @@
     python bench/compare.py FILE.gguf ... --json docs/speed.json --plot docs/speed.svg
     python bench/compare.py --read docs/speed.json --roofline docs/roofline.svg
 
-Both engines are loaded once a file; then rounds of (smelt, llama.cpp, limits) alternate, so that
-whatever else the machine does hits all of them. Numbers are medians over the rounds; the limits,
-which other work can only lower, are the best samples.
+Both engines are loaded once a file; then rounds of (smelt, limits, llama.cpp, limits) alternate, so
+that whatever else the machine does hits all of them. Numbers are medians over the rounds. A limit
+is the best sample, since other work can only lower it; but a share is the median of what an engine
+reached of the limit just after it, since on a shared machine memory may be half as fast as it was a
+minute ago.
 """
 
 from __future__ import annotations
@@ -68,14 +70,16 @@ class Child:
 class Speed:
     """Of one file and one kind of work, n_tokens of them: what was reached, and what could be.
 
-    rates: of each engine, tokens a second in every round. limit: what the machine could do, by
-    memory or arithmetic as `bound` says. bytes, operations: of a token.
+    rates: of each engine, tokens a second in every round. limit: what the machine could do at its
+    best, by memory or arithmetic as `bound` says; limits: just after each of the rates. bytes,
+    operations: of a token.
     """
 
     model: str
     kind: str
     n_tokens: int
     rates: dict[str, list[float]]
+    limits: dict[str, list[float]]
     limit: float
     bound: str
     bytes: float
@@ -85,7 +89,8 @@ class Speed:
         return statistics.median(self.rates[engine])
 
     def share(self, engine: str) -> float:
-        return self.median(engine) / self.limit
+        pairs = zip(self.rates[engine], self.limits[engine], strict=True)
+        return statistics.median(rate / limit for rate, limit in pairs)
 
     @property
     def ratio(self) -> float | None:
@@ -121,12 +126,13 @@ def works(path: Path, n_decode: int, n_prefill: int) -> dict[str, Work]:
     }
 
 
-def measure(
-    path: Path, names: list[str], probe: Probe, samples: list[Limits], options: argparse.Namespace
-) -> dict[str, dict[str, list[float]]]:
-    """Interleaved rounds over one file: {kind: {engine: rates}}."""
+Samples = dict[str, dict[str, list[tuple[float, Limits]]]]
+
+
+def measure(path: Path, names: list[str], probe: Probe, options: argparse.Namespace) -> Samples:
+    """Interleaved rounds over one file: {kind: {engine: rates, each with the limits after it}}."""
     n_tokens = {"decode": options.decode, "prefill": options.prefill}
-    rates: dict[str, dict[str, list[float]]] = {kind: {n: [] for n in names} for kind in KINDS}
+    found: Samples = {kind: {n: [] for n in names} for kind in KINDS}
     children = {name: Child(name, path, options.threads) for name in names}
     try:
         for number in track(range(options.rounds + 1), path.stem, transient=True):
@@ -134,28 +140,32 @@ def measure(
                 for kind in KINDS:
                     rate = child.measure(kind, n_tokens[kind])
                     if number:  # the first round warms up
-                        rates[kind][name].append(rate)
-            samples.append(probe.sample())
+                        found[kind][name].append((rate, best(probe.sample() for _ in range(3))))
     finally:
         for child in children.values():
             child.close()
-    return rates
+    return found
 
 
 def compare(options: argparse.Namespace) -> Comparison:
     names = ["smelt"] if options.alone else ["smelt", "llama.cpp"]
-    probe, samples = Probe(Device(options.threads)), list[Limits]()
-    found = {path: measure(path, names, probe, samples, options) for path in options.models}
-    limits, speeds = best(samples), []
-    for path, rates in found.items():
+    probe = Probe(Device(options.threads))
+    found = {path: measure(path, names, probe, options) for path in options.models}
+    every = [samples[kind][name] for samples in found.values() for kind in KINDS for name in names]
+    limits, speeds = best(limits for pairs in every for _, limits in pairs), []
+    for path, samples in found.items():
         for kind, work in works(path, options.decode, options.prefill).items():
             seconds, bound = work.seconds(limits)
+            pairs = samples[kind].items()
             speeds.append(
                 Speed(
                     model=path.stem,
                     kind=kind,
                     n_tokens=getattr(options, kind),
-                    rates=rates[kind],
+                    rates={name: [rate for rate, _ in each] for name, each in pairs},
+                    limits={
+                        name: [1 / work.seconds(at)[0] for _, at in each] for name, each in pairs
+                    },
                     limit=1 / seconds,
                     bound=bound,
                     bytes=work.bytes,
@@ -170,7 +180,7 @@ def table(found: Comparison, kind: str) -> Table:
     speeds, engines = found.of(kind), found.engines
     shown = Table(
         title=f"{kind} of {speeds[0].n_tokens} tokens, {found.threads} threads, tokens/s: medians "
-        f"of {found.rounds} rounds, and shares of the limit",
+        f"of {found.rounds} rounds, and shares of the limit just after",
         title_justify="left",
     )
     shown.add_column("model", no_wrap=True)

@@ -123,9 +123,13 @@ typedef struct {
     float total, squares, nonzeros, min, max;
 } block_statistics;
 
-/* Of the second-level cache (isa/isa.c): whether kernels ask for memory into it, not into the first
- * one; and its size, of which activations take a part. */
+/* Of the second-level cache (isa/isa.c): whether few tokens' kernels ask for memory into it, not into
+ * the first one; and its size, of which activations take a part. */
+#if defined(__x86_64__)
 extern int prefetch_into_l2;
+#else
+enum { prefetch_into_l2 = 0 };
+#endif
 extern int64_t l2_bytes;
 
 /* One instruction set: its ops, what they keep in registers, and what they are measured by. */

@@ -11,7 +11,6 @@
 
 extern const kernel_table kernels_scalar;
 
-int prefetch_into_l2;
 int64_t l2_bytes = 1 << 20;
 
 #if defined(__x86_64__)
@@ -107,6 +106,8 @@ static uint32_t told(int where, int part)
 /* Intel's first-level cache has 10 to 16 places for lines that are on their way, which is not enough
  * for a core's bandwidth; the second has 48 (docs/kernels.md has the numbers). A Zen 5 is up to a tenth
  * slower that way. */
+int prefetch_into_l2;
+
 static void look_at_maker(void)
 {
     uint32_t r[4] = {0, 0, 0, 0};

@@ -129,7 +129,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, prefetch_into_l2);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, 1);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         V_OPAQUE(tiles);

@@ -301,7 +301,7 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, prefetch_into_l2);
+            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, 1);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         /* what was unpacked is to be loaded where it is used: registers are for the sums */
@@ -327,10 +327,11 @@ V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const a
     const size_t bytes = group_bytes(t, weight->n_in), stride = (size_t)a->n_tokens * GROUP_ROWS;
     const uint8_t *groups = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
     for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
+    /* for a token or two it matters which cache is asked for memory, and so would a test at every line */
     if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
-        few_tokens(t, groups, n_blocks, V_TILE_GROUPS, prefetch_into_l2, a, y);
+        few_tokens(t, groups, n_blocks, V_TILE_GROUPS, 1, a, y);
     else if (a->n_tokens < V_TILE_TOKENS && prefetch_into_l2)
-        few_tokens(t, groups, n_blocks, 1, 1, a, y); /* for one token a test a line counts */
+        few_tokens(t, groups, n_blocks, 1, 1, a, y);
     else if (a->n_tokens < V_TILE_TOKENS)
         few_tokens(t, groups, n_blocks, 1, 0, a, y);
     else if (n_groups == V_TILE_GROUPS)
