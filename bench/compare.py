@@ -205,8 +205,11 @@ def written(found: Comparison) -> str:
 
 def read(text: str) -> Comparison:
     fields = json.loads(text)
-    limits, speeds = Limits(**fields["limits"]), [Speed(**speed) for speed in fields["speeds"]]
-    return Comparison(fields["threads"], fields["rounds"], limits, speeds)
+    try:
+        limits, speeds = Limits(**fields["limits"]), [Speed(**speed) for speed in fields["speeds"]]
+        return Comparison(fields["threads"], fields["rounds"], limits, speeds)
+    except (KeyError, TypeError) as error:
+        raise SystemExit(f"not what this compare.py writes with --json: {error}") from None
 
 
 def main() -> None:
