@@ -102,6 +102,7 @@ typedef struct {
     int n_runs;
     unit_counter *counters; /* [n_threads], of what the op that runs is doing */
     int done;               /* units of that, by this thread */
+    int last;               /* of the units that it has, if none is left behind them; else -1 */
     int64_t expected;       /* units of everything before */
     char *scratch;          /* this thread's own */
 } work;
@@ -182,6 +183,13 @@ static inline int value_width(const work *w, int value)
     return value_of(w, value)->width;
 }
 
+/* Of a thread's `size` units, those that nobody has taken. */
+static inline int units_left(const unit_counter *counter, int size)
+{
+    uint64_t taken = atomic_load_explicit(counter, memory_order_relaxed);
+    return size - (int)(uint32_t)taken - (int)(taken >> 32);
+}
+
 /* Takes some of a thread's `size` units: its own from the front, an eighth of what is left, since
  * the next ones will follow in memory; another's from the back, half of what is left. Returns how
  * many, and which is the first. */
@@ -200,6 +208,12 @@ static inline int take_units(unit_counter *counter, int size, int is_own, int *f
     }
 }
 
+/* The first of `total` units of a thread's even share. */
+static inline int share_begin(const work *w, int total, int thread)
+{
+    return (int)((int64_t)total * thread / w->n_threads);
+}
+
 /* The next units [*first, *end) of `total` for this thread; 0 when none are left, which every op has
  * to come to: then the units that this thread did are told, and a next call is about other units.
  * Each thread has an even share, so that it reads one long stretch of memory, and the same one in
@@ -208,13 +222,14 @@ static inline int next_units(work *w, int total, int *first, int *end)
 {
     for (int i = 0; i < w->n_threads; i++) {
         const int thread = (w->thread + i) % w->n_threads;
-        const int begin = (int)((int64_t)total * thread / w->n_threads);
-        const int size = (int)((int64_t)total * (thread + 1) / w->n_threads) - begin;
+        const int begin = share_begin(w, total, thread);
+        const int size = share_begin(w, total, thread + 1) - begin;
         const int count = take_units(&w->counters[thread], size, i == 0, first);
         if (count == 0) continue;
         *first += begin;
         *end = *first + count;
         w->done += count;
+        w->last = i == 0 && units_left(&w->counters[thread], size) > 0 ? -1 : *end - 1;
         return 1;
     }
     if (w->done) pool_add_done(w->pool, w->done);

@@ -27,8 +27,10 @@ from harness import (
 )
 
 from random_weights import SCALES, random_weights
+from smelt import _cpu
 from smelt.formats import FORMATS
 from smelt.graph.ops import Op, Weight
+from smelt.graph.program import build, tables
 
 MOST = float(np.finfo(np.float32).max)
 N_OUT = (1, 15, 16, 17, 33, 257)
@@ -183,3 +185,16 @@ def tiny_bound(weight: Weight) -> np.ndarray:
     total: np.ndarray = np.abs(decoded(weight)).sum(axis=1)  # [n_out]
     smallest_scale = 2.0**-149 * (2047 * total + 4 * weight.n_in)
     return smallest_scale + (0 if weight.format in FLOATS else 2047 / MOST * total)
+
+
+@pytest.mark.parametrize("format", QUANTISED)
+def test_records_of_packed_matrices_tell_where_their_groups_are(format: str) -> None:
+    """Thirty-three rows are three groups of 16."""
+    rng = np.random.default_rng(0)
+    weight = quantised_weight(rng, format, 33, widths(format)[1])
+    x = np.zeros((1, weight.n_in), np.float32)
+    flat = tables(build(matmul(x, weight), 1, 1))
+    cpu_device().pack(flat)
+    (record,) = (record for record in flat.weights if record["packed"])
+    n_bytes = _cpu.packed_bytes(int(record["format"]), 33, weight.n_in)
+    assert 3 * 16 * record["row_bytes"] == n_bytes

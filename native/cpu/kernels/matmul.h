@@ -5,24 +5,26 @@
  * are many, the units are those of one slice after the other.
  */
 
-/* y [groups, n_tokens, GROUP_ROWS] of n_rows rows of a weight, one function a format. */
+/* y [groups, n_tokens, GROUP_ROWS] of n_rows rows of a weight, one function a format. The thread will
+ * read what is at `next` afterwards. */
 typedef void unit_function(const weight_record *weight, const activations *a, int first_row,
-                           int n_rows, float *y);
+                           int n_rows, const uint8_t *next, float *y);
 
 V_INLINE int row_groups(int n_rows) { return (n_rows + GROUP_ROWS - 1) / GROUP_ROWS; }
 
 #define UNIT_SIGNATURE(name)                                                                       \
     static void unit_##name(const weight_record *weight, const activations *a, int first_row,      \
-                            int n_rows, float *y)
+                            int n_rows, const uint8_t *next, float *y)
 #define UNIT_1(name, bytes)                                                                        \
     UNIT_SIGNATURE(name)                                                                           \
     {                                                                                              \
+        (void)next;                                                                                \
         float_unit(load_##name, element_##name, bytes, weight, a, first_row, n_rows, y);           \
     }
 #define UNIT_QUANTISED(name, size)                                                                 \
     UNIT_SIGNATURE(name)                                                                           \
     {                                                                                              \
-        quantised_unit(TRAITS_##size(name), weight, a, first_row, row_groups(n_rows), y);          \
+        quantised_unit(TRAITS_##size(name), weight, a, first_row, row_groups(n_rows), next, y);       \
     }
 #define UNIT_32(name, bytes) UNIT_QUANTISED(name, 32)
 #define UNIT_256(name, bytes) UNIT_QUANTISED(name, 256)
@@ -59,14 +61,74 @@ V_INLINE size_t unit_place(const activations *a, int t, int r)
            + (size_t)(r % GROUP_ROWS);
 }
 
+/* The matrices that an op's units are of, at every second place of `weights`. Of norm_gate_up it is
+ * the first: units of the other go with its. */
+typedef struct {
+    const int32_t *weights;
+    int n;
+} right_side;
+
+V_INLINE int is_matmul(const op_record *op)
+{
+    return op->op == OP_matmul || op->op == OP_matmul_add || op->op == OP_norm_matmul
+           || op->op == OP_norm_gate_up;
+}
+
+V_INLINE right_side right_side_of(const op_record *op)
+{
+    const int has_gain = op->op == OP_norm_matmul || op->op == OP_norm_gate_up;
+    right_side r = {op->weights + has_gain, 1};
+    while (op->op == OP_norm_matmul && r.n < RECORD_OUTPUTS && op->outputs[r.n] >= 0) r.n++;
+    return r;
+}
+
+V_INLINE int all_units(const work *w, right_side r, const activations *a)
+{
+    int n = 0;
+    for (int i = 0; i < r.n; i++) n += units(w, r.weights[2 * i], a);
+    return n;
+}
+
+/* Which of the matrices unit number *unit of all is of; *unit becomes its number there. */
+V_INLINE int matrix_of(const work *w, right_side r, const activations *a, int *unit)
+{
+    int i = 0;
+    for (int n; *unit >= (n = units(w, r.weights[2 * i], a)); i++) *unit -= n;
+    return i;
+}
+
+/* Where the weights of unit `unit` of a matrix begin. */
+V_INLINE const uint8_t *unit_weights(const work *w, int weight, const activations *a, int unit)
+{
+    const weight_record *m = &w->program->tables.weights[weight];
+    return (const uint8_t *)m->data + (int64_t)unit * unit_rows(a) * m->row_bytes;
+}
+
+/* Where a thread reads on when it is through with unit `at` of an op's: at the next one, or if it has
+ * no more, at its share of the next op that multiplies. */
+V_INLINE const uint8_t *weights_after(const work *w, const op_record *op, right_side r,
+                                      const activations *a, int at)
+{
+    int unit = (at + 1) % all_units(w, r, a);
+    if (at == w->last) {
+        const program_tables *t = &w->program->tables;
+        do op = op + 1 < t->ops + t->n_ops ? op + 1 : t->ops;
+        while (!is_matmul(op));
+        r = right_side_of(op);
+        unit = share_begin(w, all_units(w, r, a), w->thread);
+    }
+    const int i = matrix_of(w, r, a, &unit);
+    return unit_weights(w, r.weights[2 * i], a, unit);
+}
+
 /* One unit of a weight, with the bias if there is one. Returns the number of rows that are there. */
 V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations *a, int unit,
-                         float *y)
+                         const uint8_t *next, float *y)
 {
     const weight_record *m = &w->program->tables.weights[weight];
     int most = unit_rows(a), first = unit * most;
     int n_rows = m->n_out - first < most ? m->n_out - first : most;
-    unit_functions[m->format](m, a, first, n_rows, y);
+    unit_functions[m->format](m, a, first, n_rows, next, y);
     if (bias >= 0) {
         const float *b = (const float *)w->program->tables.weights[bias].data + first;
         for (int t = 0; t < a->n_tokens; t++)
@@ -94,45 +156,44 @@ V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const 
         }
 }
 
-/* y_i = x W_i^T [+ b_i] [+ residual] for n weights at op->weights[first], [first + 2], ... */
-V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, int first, int n,
-                         const float *residual)
+/* y_i = x W_i^T [+ b_i] [+ residual] for the op's matrices */
+V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, const float *residual)
 {
-    const int32_t *weights = op->weights + first;
-    left_side left = prepare_activations(w, op, gain, weights, n);
+    const right_side right = right_side_of(op);
+    left_side left = prepare_activations(w, op, gain, right.weights, right.n);
     activations slice = slice_of(&left, 0), *a = &slice;
     float *y = unit_scratch(w, a);
-    int each = 0, at, end; /* units of a slice */
-    for (int i = 0; i < n; i++) each += units(w, weights[2 * i], a);
+    int each = all_units(w, right, a), at, end; /* units of a slice */
     while (next_units(w, each * count_slices(&left), &at, &end)) {
         prepare_single(&left, a);
         for (; at < end; at++) {
             if (a->first != at / each * left.slice_tokens) slice = slice_of(&left, at / each);
-            int i = 0, unit = at % each;
-            for (; unit >= units(w, weights[2 * i], a); i++) unit -= units(w, weights[2 * i], a);
-            int n_rows = matmul_unit(w, weights[2 * i], weights[2 * i + 1], a, unit, y);
+            int unit = at % each;
+            const int i = matrix_of(w, right, a, &unit);
+            const int32_t *weight = right.weights + 2 * i;
+            const uint8_t *next = weights_after(w, op, right, a, at);
+            int n_rows = matmul_unit(w, weight[0], weight[1], a, unit, next, y);
             store_unit(w, op->outputs[i], unit, n_rows, y, a, residual);
         }
     }
 }
 
-static void op_matmul(work *w, const op_record *op) { matmul_all(w, op, NULL, 0, 1, NULL); }
+static void op_matmul(work *w, const op_record *op) { matmul_all(w, op, NULL, NULL); }
 
 static void op_matmul_add(work *w, const op_record *op)
 {
-    matmul_all(w, op, NULL, 0, 1, value_data(w, op->inputs[1]));
+    matmul_all(w, op, NULL, value_data(w, op->inputs[1]));
 }
 
 static void op_norm_matmul(work *w, const op_record *op)
 {
-    int n = 1;
-    while (n < RECORD_OUTPUTS && op->outputs[n] >= 0) n++;
-    matmul_all(w, op, weight_floats(w, op->weights[0]), 1, n, NULL);
+    matmul_all(w, op, weight_floats(w, op->weights[0]), NULL);
 }
 
 static void op_norm_gate_up(work *w, const op_record *op)
 {
-    const int32_t *weights = op->weights + 1;
+    const right_side right = right_side_of(op);
+    const int32_t *weights = right.weights;
     left_side left = prepare_activations(w, op, weight_floats(w, op->weights[0]), weights, 2);
     activations slice = slice_of(&left, 0), *a = &slice;
     float *gate = unit_scratch(w, a), *up = unit_scratch(w, a);
@@ -142,8 +203,10 @@ static void op_norm_gate_up(work *w, const op_record *op)
         for (; at < end; at++) {
             if (a->first != at / each * left.slice_tokens) slice = slice_of(&left, at / each);
             const int unit = at % each;
-            int n_rows = matmul_unit(w, weights[0], weights[1], a, unit, gate);
-            matmul_unit(w, weights[2], weights[3], a, unit, up);
+            const uint8_t *second = unit_weights(w, weights[2], a, unit);
+            const uint8_t *next = weights_after(w, op, right, a, at);
+            int n_rows = matmul_unit(w, weights[0], weights[1], a, unit, second, gate);
+            matmul_unit(w, weights[2], weights[3], a, unit, next, up);
             for (int i = 0; i < a->n_tokens * row_groups(n_rows) * GROUP_ROWS; i += GROUP_ROWS) {
                 vf x = vf_load(gate + i), active = op->gelu ? vf_gelu(x) : vf_silu(x);
                 vf_store(gate + i, vf_mul(active, vf_load(up + i)));

@@ -119,17 +119,17 @@ V_INLINE void add_sums(code_traits t, const block_tile *tile, packed_block block
 
 /* All blocks of n_groups groups and many tokens. The last 16 tokens may be fewer: then the tile of
  * activations has rows that belong to none, and their sums are not used. */
-V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups,
-                          const activations *a, float *y)
+V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, const activations *a,
+                          float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
     const v_tile_shapes shapes = v_shapes(V_TILE_ROWS, t.block < 64 ? t.block : 64);
     v_tiles_shape(&shapes);
-    for (int b = 0; b < n_blocks; b++) {
+    for (int b = 0; b < groups.n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, 1);
+            blocks[g] = block_at(t, groups, g, b, 1);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         V_OPAQUE(tiles);

@@ -30,19 +30,24 @@ typedef struct {
 
 /* How far ahead a thread asks for memory. A core reads a stream as fast as memory gives only if enough
  * of it is on its way: a Zen 5 reads 11 GB/s of Q4_K without, 29 with 8 to 64 KiB. What is asked for
- * beyond a thread's share is lost. */
+ * beyond what a thread will read is lost. */
 enum { PREFETCH_BYTES = 16384 };
 
-/* Block b of number g of n_groups groups that are read side by side and begin at `groups`. Behind the
- * last block of a group comes the first of the group that is n_groups further. */
-V_INLINE packed_block block_at(code_traits t, const uint8_t *groups, int n_blocks, int n_groups, int g,
-                               int b, int into_l2)
+/* Groups of a matrix that are read side by side, and those that are read after them. */
+typedef struct {
+    const uint8_t *at, *next;
+    int n_blocks;
+} packed_groups;
+
+/* Block b of group g. Behind its last block comes the first one of the group that is read next. */
+V_INLINE packed_block block_at(code_traits t, packed_groups groups, int g, int b, int into_l2)
 {
-    const size_t bytes = (size_t)packed_block_bytes(t), group = (size_t)n_blocks * bytes;
-    const uint8_t *at = groups + (size_t)g * group + (size_t)b * bytes;
-    const int ahead = 1 + PREFETCH_BYTES / packed_block_bytes(t); /* blocks */
-    const size_t skipped = b + ahead < n_blocks ? 0 : (size_t)(n_groups - 1) * group;
-    const uint8_t *then = at + (size_t)ahead * bytes + skipped;
+    const size_t bytes = (size_t)packed_block_bytes(t), group = (size_t)groups.n_blocks * bytes;
+    const uint8_t *at = groups.at + (size_t)g * group + (size_t)b * bytes;
+    const int ahead = b + 1 + PREFETCH_BYTES / packed_block_bytes(t);
+    const uint8_t *then = ahead < groups.n_blocks ? groups.at + (size_t)ahead * bytes
+                                  : groups.next + (size_t)(ahead - groups.n_blocks) * bytes;
+    then += (size_t)g * group;
     return (packed_block){at, at + plane_bytes(t, low_plane_width(t)), at + plane_bytes(t, t.bits), then,
                           into_l2};
 }
@@ -257,14 +262,13 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
 #endif
 
 /* All blocks of n_groups groups and few tokens: eight at a time, four, two, one. */
-V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups, int into_l2,
+V_INLINE void few_tokens(code_traits t, packed_groups groups, int n_groups, int into_l2,
                          const activations *a, float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
-    for (int b = 0; b < n_blocks; b++) {
+    for (int b = 0; b < groups.n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
-        for (int g = 0; g < n_groups; g++)
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, into_l2);
+        for (int g = 0; g < n_groups; g++) blocks[g] = block_at(t, groups, g, b, into_l2);
         int k = 0;
 #define TOKENS(n)                                                                                  \
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
@@ -293,15 +297,15 @@ V_INLINE void few_tokens(code_traits t, const uint8_t *groups, int n_blocks, int
 
 #ifndef V_AMX
 /* All blocks of n_groups groups and many tokens. */
-V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, int n_groups,
-                          const activations *a, float *y)
+V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, const activations *a,
+                          float *y)
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
-    for (int b = 0; b < n_blocks; b++) {
+    for (int b = 0; b < groups.n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, n_blocks, n_groups, g, b, 1);
+            blocks[g] = block_at(t, groups, g, b, 1);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         /* what was unpacked is to be loaded where it is used: registers are for the sums */
@@ -321,21 +325,21 @@ V_INLINE void many_tokens(code_traits t, const uint8_t *groups, int n_blocks, in
 
 /* y [n_groups, n_tokens, GROUP_ROWS] of groups that follow each other. */
 V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const activations *a,
-                             int first_row, int n_groups, float *y)
+                             int first_row, int n_groups, const uint8_t *next, float *y)
 {
-    const int n_blocks = weight->n_in / t.block;
     const size_t bytes = group_bytes(t, weight->n_in), stride = (size_t)a->n_tokens * GROUP_ROWS;
-    const uint8_t *groups = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
+    const uint8_t *first = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
+    const packed_groups groups = {first, next, weight->n_in / t.block};
     for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
     /* for a token or two it matters which cache is asked for memory, and so would a test at every line */
     if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
-        few_tokens(t, groups, n_blocks, V_TILE_GROUPS, 1, a, y);
+        few_tokens(t, groups, V_TILE_GROUPS, 1, a, y);
     else if (a->n_tokens < V_TILE_TOKENS && prefetch_into_l2)
-        few_tokens(t, groups, n_blocks, 1, 1, a, y);
+        few_tokens(t, groups, 1, 1, a, y);
     else if (a->n_tokens < V_TILE_TOKENS)
-        few_tokens(t, groups, n_blocks, 1, 0, a, y);
+        few_tokens(t, groups, 1, 0, a, y);
     else if (n_groups == V_TILE_GROUPS)
-        many_tokens(t, groups, n_blocks, V_TILE_GROUPS, a, y);
+        many_tokens(t, groups, V_TILE_GROUPS, a, y);
     else
-        many_tokens(t, groups, n_blocks, 1, a, y);
+        many_tokens(t, groups, 1, a, y);
 }

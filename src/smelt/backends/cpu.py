@@ -23,6 +23,7 @@ __all__ = ["Device", "default_threads"]
 
 assert _cpu.page_tokens == PAGE_TOKENS
 
+ROWS = 16  # of a group, which is what packed matrices are made of
 LINE = 64  # bytes of a cache line: where packed matrices begin
 
 
@@ -103,6 +104,7 @@ class Device:
                 self._packed[weight] = packed
                 weight.forget()
             record["data"], record["packed"] = self._packed[weight].ctypes.data, 1
+            record["row_bytes"] = _cpu.packed_bytes(int(record["format"]), 1, weight.n_in) // ROWS
 
 
 class PagePool:
