@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from smelt import _cpu
-from smelt.backends import cpu
+from smelt.backends import base, cpu, reference
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 FAULTS = ["none", "rope", "q4_k", "heads", "residual", "scale", "gate_up", "mask", "pages", "nan"]
@@ -230,24 +230,12 @@ class PlantedCore:
         program.handle, program.device = handle, device  # type: ignore[attr-defined]
         return program
 
-    def run_step(
-        self,
-        program: Any,
-        pool: Any,
-        n_tokens: int,
-        token_ids: int,
-        positions: int,
-        sequences: int,
-        n_sequences: int,
-        page_table: int,
-        max_pages: int,
-        n_logits: int,
-        logit_rows: int,
-        logits: int,
-    ) -> int:
-        step = Step(
-            *(n_tokens, n_logits, n_sequences, max_pages),
-            *(token_ids, positions, sequences, page_table, logit_rows, logits),
+    def run_step(self, program: Any, pool: Any, step: base.Step, logits: int) -> int:
+        arrays = reference.Arrays.of(step)
+        token_ids, positions, sequences, page_table, rows = (x.ctypes.data for x in arrays)
+        record = Step(
+            *(len(arrays.token_ids), len(arrays.logit_rows), *arrays.page_table.shape),
+            *(token_ids, positions, sequences, page_table, rows, logits),
         )
         never = ctypes.c_int(0)
         return int(
@@ -255,7 +243,7 @@ class PlantedCore:
                 program.device.handle,
                 program.handle,
                 pool.handle,
-                ctypes.byref(step),
+                ctypes.byref(record),
                 ctypes.byref(never),
                 None,
             )

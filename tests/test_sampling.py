@@ -320,6 +320,9 @@ def test_the_largest_biases_and_penalties_do_not_overflow(ban):
         {"temperature": 1.3, "top_k": 40, "top_p": 0.9, "min_p": 0.01},
         {"temperature": 1.0, "top_k": 7, "typical_p": 0.9},
         {"temperature": 1.0, "top_k": 10**6},
+        {"logit_bias": {3: -math.inf, 17: -2.0, 59: 0.0}},
+        {"temperature": 0.8, "top_k": 5, "logit_bias": dict.fromkeys(range(9), -math.inf)},
+        {"temperature": 0.8, "top_k": 5, "logit_bias": dict.fromkeys(range(20, 40), -1.5)},
     ],
 )
 def test_the_largest_logits_are_enough(options):
@@ -327,25 +330,43 @@ def test_the_largest_logits_are_enough(options):
     params = SamplingParams(seed=5, **options)
     rng = np.random.default_rng(0)
     whole, part = Sampler(params, 60), Sampler(params, 60)
-    assert part.enough == min(options.get("top_k", 1), 60)
+    n_biases = len(options.get("logit_bias", ()))
+    assert part.enough == min(options.get("top_k", 1) + n_biases, 60)
     for _ in range(100):
         logits = rng.integers(-6, 6, 60).astype(np.float32)
         order = np.argsort(-logits, kind="stable")[: part.enough]
-        top = np.empty(len(order), [("id", np.int32), ("logit", np.float32)])
-        top["id"], top["logit"] = order, logits[order]
+        top = list(zip(order.tolist(), logits[order].tolist(), strict=True))
         assert part.sample_top(top) == whole.sample(logits, [])
 
 
-@pytest.mark.parametrize("options", [{"repetition_penalty": 1.1}, {"logit_bias": {3: 1.0}}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repetition_penalty": 1.1},
+        {"logit_bias": {3: 1.0, 4: -1.0}},
+        {"logit_bias": {3: -1.0}, "presence_penalty": 0.5},
+    ],
+)
 def test_all_logits_are_needed_where_they_are_shifted(options):
     assert Sampler(SamplingParams(top_k=5, temperature=1.0, **options), 60).enough == 0
     assert Sampler(SamplingParams(temperature=1.0), 60).enough == 0
+
+
+def test_bans_of_all_that_the_largest_logits_leave_are_told_as_those_of_all_logits_are():
+    params = SamplingParams(logit_bias={1: -math.inf, 2: -math.inf})
+    logits = np.array([-np.inf, 4, 3, -np.inf], np.float32)
+    with pytest.raises(SamplingError) as whole:
+        Sampler(params, 4).sample(logits, [])
+    with pytest.raises(SamplingError) as part:
+        Sampler(params, 4).sample_top([(1, 4.0), (2, 3.0), (0, -math.inf)])
+    assert str(part.value) == str(whole.value)
+    assert "bans every token" in str(whole.value)
 
 
 @pytest.mark.parametrize(
     ("logit", "message"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "no token is possible")]
 )
 def test_largest_logits_that_are_no_numbers_are_refused(logit, message):
-    top = np.array([(4, logit)], [("id", np.int32), ("logit", np.float32)])
+    top = [(4, logit)]
     with pytest.raises(SamplingError, match=message):
         Sampler(SamplingParams(), 60).sample_top(top)

@@ -85,4 +85,13 @@ double cpu_dot_rate(cpu_device *device, int64_t rounds);
 int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step *step,
              const int *cancel, int (*poll)(void));
 
+/* The k largest of n logits, 1 <= k <= n and k <= CPU_MOST_TOP: the largest first, of equal ones the
+ * lowest id; the first NaN or +inf, if there is one, in front of all. */
+enum { CPU_MOST_TOP = 1024 };
+typedef struct {
+    int32_t id;
+    float logit;
+} cpu_top_entry;
+void cpu_top(const float *logits, int n, int k, cpu_top_entry *top);
+
 #endif

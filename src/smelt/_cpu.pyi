@@ -1,7 +1,10 @@
 """Types of the bindings in _cpu.pyx. Parameters named as in native/cpu/cpu.h; all are addresses
 of C-contiguous arrays where they are not counts."""
 
+from .backends.base import Step, Top
+
 page_tokens: int
+most_top: int
 format_f64: int
 rows_tokens: int
 rows_logits: int
@@ -54,17 +57,5 @@ class PagePool:
     def grow(self, n_pages: int) -> bool: ...
     def read(self, page: int, layer: int, first: int, end: int, keys: int, values: int) -> None: ...
 
-def run_step(
-    program: Program,
-    pool: PagePool,
-    n_tokens: int,
-    token_ids: int,
-    positions: int,
-    sequences: int,
-    n_sequences: int,
-    page_table: int,
-    max_pages: int,
-    n_logits: int,
-    logit_rows: int,
-    logits: int,
-) -> int: ...
+def run_step(program: Program, pool: PagePool, step: Step, logits: int) -> int: ...
+def top(logits: int, n_rows: int, n_vocab: int, k: int) -> list[Top]: ...

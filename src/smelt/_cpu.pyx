@@ -5,7 +5,8 @@ caller keeps alive; shapes and types are checked in backends/cpu.py."""
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from smelt._program cimport (
     PAGE_TOKENS, STEP_BAD_CACHE, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_CANCELLED, STEP_FORKED,
-    STEP_INTERRUPTED, STEP_TOO_LARGE, op_record, program_tables, step_t, value_record, weight_record,
+    STEP_INTERRUPTED, STEP_TOO_LARGE, end_step, native_step, op_record, program_tables,
+    step_t, value_record, weight_record,
 )
 
 cdef extern from "Python.h":
@@ -97,12 +98,18 @@ cdef extern from "cpu/cpu.h" nogil:
     double cpu_dot_rate(cpu_device *device, int64_t rounds)
     int cpu_step(cpu_device *device, cpu_program *program, cpu_kv *kv, const step_t *s,
                  const int *cancel, int (*poll)() noexcept)
+    enum: CPU_MOST_TOP
+    ctypedef struct cpu_top_entry:
+        int32_t id
+        float logit
+    void cpu_top(const float *logits, int n, int k, cpu_top_entry *top)
 
 page_tokens = PAGE_TOKENS
 format_f64 = FORMAT_F64
 rows_tokens = ROWS_TOKENS
 rows_logits = ROWS_LOGITS
 value_is_logits = VALUE_IS_LOGITS
+most_top = CPU_MOST_TOP
 kv_types = {"f16": KV_F16, "f32": KV_F32}
 compiler = SMELT_COMPILER.decode("utf-8", "replace").strip()
 record_bytes = (sizeof(op_record), sizeof(value_record), sizeof(weight_record))
@@ -312,29 +319,36 @@ cdef class PagePool:
             raise IndexError(f"places {first} to {end} in page {page} of layer {layer}")
 
 
-def run_step(Program program, PagePool pool, int n_tokens, uintptr_t token_ids,
-             uintptr_t positions, uintptr_t sequences, int n_sequences, uintptr_t page_table,
-             int max_pages, int n_logits, uintptr_t logit_rows, uintptr_t logits):
-    """One step, without the GIL. Returns the status: 0, or a key of `refusals`, or -1 if it was
-    cancelled; raises what a signal handler raised."""
-    cdef step_t s
+def run_step(Program program, PagePool pool, step, uintptr_t logits):
+    """One step (backends.base.Step), without the GIL. logits: float32 [n_logits, n_vocab]. Returns
+    the status: 0, or a key of `refusals`, or -1 if it was cancelled; raises what a signal handler
+    raised, and ValueError or OverflowError for numbers that are no step."""
+    cdef step_t s = native_step(step)
     cdef int status
-    s.n_tokens = n_tokens
-    s.n_logits = n_logits
-    s.n_sequences = n_sequences
-    s.max_pages = max_pages
-    s.token_ids = <const int32_t *>token_ids
-    s.positions = <const int32_t *>positions
-    s.sequences = <const int32_t *>sequences
-    s.page_table = <const int32_t *>page_table
-    s.logit_rows = <const int32_t *>logit_rows
-    s.logits = <float *>logits
     cdef cpu_device *device = program.device.handle
     cdef cpu_program *handle = program.handle
     cdef cpu_kv *kv = pool.handle
     cdef const int *cancel = &program.device.cancelled
+    s.logits = <float *>logits
     with nogil:
         status = cpu_step(device, handle, kv, &s, cancel, poll)
+    end_step(&s)
     if status == STEP_INTERRUPTED:
         pending_exception()
     return -1 if status == STEP_CANCELLED else status
+
+
+def top(uintptr_t logits, int n_rows, int n_vocab, int k):
+    """The k largest logits of each row of float32 [n_rows, n_vocab]: lists of (id, logit). ValueError
+    unless 1 <= k <= n_vocab and most_top."""
+    cdef cpu_top_entry entries[CPU_MOST_TOP]
+    cdef const float *row = <const float *>logits
+    cdef int i
+    if not 1 <= k <= min(n_vocab, CPU_MOST_TOP):
+        raise ValueError(f"the {k} largest of {n_vocab} logits")
+    rows = []
+    for _ in range(n_rows):
+        cpu_top(row, n_vocab, k, entries)
+        rows.append([(entries[i].id, entries[i].logit) for i in range(k)])
+        row += n_vocab
+    return rows

@@ -5,7 +5,7 @@ caller keeps alive; shapes and types are checked in backends/metal.py."""
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from smelt._program cimport (
     PAGE_TOKENS, STEP_BAD_CACHE, STEP_BAD_PLACE, STEP_BAD_TOKEN, STEP_FORKED, STEP_TOO_LARGE,
-    op_record, program_tables, step_t, value_record, weight_record,
+    end_step, native_step, op_record, program_tables, step_t, value_record, weight_record,
 )
 
 cdef extern from "metal/metal.h" nogil:
@@ -232,41 +232,31 @@ cdef class PagePool:
             raise said(&error)
 
 
-cdef step_t make_step(arrays, uintptr_t logits):
-    """arrays: (address, shape) of token_ids, positions, sequences, page_table and logit_rows."""
-    cdef step_t s
-    (token_ids, (s.n_tokens,)), (positions, _), (sequences, _) = arrays[:3]
-    (page_table, (s.n_sequences, s.max_pages)), (logit_rows, (s.n_logits,)) = arrays[3:]
-    s.token_ids = <const int32_t *><uintptr_t>token_ids
-    s.positions = <const int32_t *><uintptr_t>positions
-    s.sequences = <const int32_t *><uintptr_t>sequences
-    s.page_table = <const int32_t *><uintptr_t>page_table
-    s.logit_rows = <const int32_t *><uintptr_t>logit_rows
-    s.logits = <float *>logits
-    return s
-
-
-def run_step(Program program, PagePool pool, arrays, int k, uintptr_t result):
-    """One step, without the GIL. result: float32 [n_logits, n_vocab] where k is 0, else
-    top_entry [n_logits, k]. Returns 0 or a key of `refusals`; raises MetalError."""
+def run_step(Program program, PagePool pool, step, int k, uintptr_t result):
+    """One step (backends.base.Step), without the GIL. result: float32 [n_logits, n_vocab] where k is
+    0, else top_entry [n_logits, k]. Returns 0 or a key of `refusals`; raises MetalError, and
+    ValueError or OverflowError for numbers that are no step."""
     cdef metal_error error
-    cdef step_t s = make_step(arrays, result)
+    cdef step_t s = native_step(step)
     cdef metal_program *handle = program.handle
     cdef metal_kv *kv = pool.handle
     cdef int status
+    s.logits = <float *>result
     with nogil:
         status = metal_step(handle, kv, &s, k, <top_entry *>result, &error)
+    end_step(&s)
     program.pool = pool  # no sooner: until then the program may have a command buffer of the old one
     if status == METAL_FAILED:
         raise said(&error)
     return status
 
 
-def profile_step(Program program, PagePool pool, arrays, uintptr_t seconds):
+def profile_step(Program program, PagePool pool, step, uintptr_t seconds):
     """The same op by op. seconds: float64 [n_ops], the GPU's time of each."""
     cdef metal_error error
-    cdef step_t s = make_step(arrays, 0)
+    cdef step_t s = native_step(step)
     cdef int status = metal_profile(program.handle, pool.handle, &s, <double *>seconds, &error)
+    end_step(&s)
     if status == METAL_FAILED:
         raise said(&error)
     return status

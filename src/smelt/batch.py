@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .backends.base import Step
 from .completion import Completion, Piece
 from .errors import CancelledError
@@ -26,26 +24,20 @@ __all__ = ["Batch", "Stream", "make_step"]
 
 
 def make_step(work: Work) -> Step:
-    """The arrays of one step over tokens of several sequences, whose pages are reserved."""
+    """One step over tokens of several sequences, whose pages are reserved."""
     tokens: list[int] = []
     positions: list[int] = []
     sequences: list[int] = []
+    pages: list[list[int]] = []
     rows: list[int] = []
-    page_table = np.zeros((len(work), max(len(s.pages) for s, _, _ in work)), np.int32)
     for number, (sequence, new, wanted) in enumerate(work):
         start = len(sequence.tokens)
         rows += [len(tokens) + row for row in wanted]
         tokens += new
         positions += range(start, start + len(new))
         sequences += [number] * len(new)
-        page_table[number, : len(sequence.pages)] = sequence.pages
-    return Step(
-        token_ids=np.array(tokens, np.int32),
-        positions=np.array(positions, np.int32),
-        sequences=np.array(sequences, np.int32),
-        page_table=page_table,
-        logit_rows=np.array(rows, np.int32),
-    )
+        pages.append(list(sequence.pages))
+    return Step(tokens, positions, sequences, pages, rows)
 
 
 class Batch:

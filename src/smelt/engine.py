@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
 
+    from .backends.base import Top
     from .backends.cpu import Device as CPUDevice
     from .batch import Work
     from .graph.program import Program
@@ -297,6 +298,7 @@ class Engine:
                 chunk = ids[at : at + self.chunk_tokens]
                 rows = range(max(0, first - at), len(chunk))
                 logits = self.step([(sequence, chunk, rows)], before)
+                assert isinstance(logits, np.ndarray)  # which all of them are
                 if len(rows):
                     yield logits
         finally:
@@ -386,7 +388,7 @@ class Engine:
             )
         return checked
 
-    def step(self, work: Work, before: int, enough: int = 0) -> np.ndarray:
+    def step(self, work: Work, before: int, enough: int = 0) -> np.ndarray | list[Top]:
         """Evaluates tokens of several sequences in one step: logits [wanted rows, n_vocab].
 
         work: (sequence of the cache, its next tokens, indices of those whose logits are wanted);
@@ -399,14 +401,16 @@ class Engine:
             for sequence, tokens, _ in work:
                 self.cache.reserve(sequence, len(tokens))
             step = make_step(work)
-            if 0 < enough <= self._device.most_top and len(step.logit_rows) and not self._debug:
+            logits: np.ndarray | list[Top]
+            if self._debug:
+                logits = self._program.run(self.cache.pool, step)
+                log_step(self._program, step, logits)
+            elif 0 < enough <= self._device.most_top and step.logit_rows:
                 logits = self._program.run_top(self.cache.pool, step, enough)
             else:
                 logits = self._program.run(self.cache.pool, step)
             for sequence, tokens, _ in work:
                 sequence.tokens += tokens
-            if self._debug:
-                log_step(self._program, step, logits)
             return logits
 
     def prepare_step(self, before: int) -> None:

@@ -12,6 +12,7 @@ from .sampling import Sampler
 if TYPE_CHECKING:
     import numpy as np
 
+    from .backends.base import Top
     from .kv_cache import Sequence
     from .tokenizer import Tokenizer
 
@@ -33,6 +34,8 @@ class StopText:
         """Takes more text; returns what is certain not to belong to a stop text."""
         if self.found:
             return ""
+        if not self.stops:
+            return text
         self._held += text
         hits = [(at + len(stop), at) for stop in self.stops if (at := self._held.find(stop)) >= 0]
         if hits:
@@ -95,10 +98,10 @@ class Generation:
     def active(self) -> bool:
         return not self.finish_reason
 
-    def accept(self, logits: np.ndarray) -> Piece:
+    def accept(self, logits: np.ndarray | Top) -> Piece:
         """Chooses the next token from the logits [n_vocab] of the last pending one, or from as
         many of the largest as the sampler needs (see Sampler.sample_top)."""
-        if logits.dtype.names:
+        if isinstance(logits, list):
             token = self._sampler.sample_top(logits)
         else:
             token = self._sampler.sample(logits, self._history)
@@ -107,6 +110,7 @@ class Generation:
         if token in self._eog_ids:
             return self.finish("stop")
         if self._n_logprobs is not None:
+            assert not isinstance(logits, list)
             chosen = self._sampler.logprobs(logits, token, self._n_logprobs)
             self._logprobs.append(TokenLogprob(token, chosen.logprob, chosen.top))
         self.token_ids.append(token)

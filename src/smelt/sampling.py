@@ -44,6 +44,8 @@ __all__ = ["Logprobs", "Sampler", "SamplingParams"]
 # Largest logit bias or penalty: far above any use, and no sum of them overflows.
 _MAX_SHIFT = 1e6
 
+ALL_BANNED = "logit_bias bans every token that the logits leave possible"
+
 # name: (lowest, highest)
 _REAL_RANGES = {
     "temperature": (0.0, 1e6),
@@ -173,7 +175,7 @@ class Sampler:
             shift(scores, history)
         best = int(np.argmax(scores))
         if scores[best] == -math.inf:
-            raise SamplingError("logit_bias bans every token that the logits leave possible")
+            raise SamplingError(ALL_BANNED)
         if self.params.temperature == 0.0:
             return best
         return self._draw(Candidates(self._ids, scores))
@@ -185,31 +187,44 @@ class Sampler:
 
     @property
     def enough(self) -> int:
-        """How many of the largest logits decide the next token (see sample_top); 0: all do."""
-        if self._shifts:
-            return 0
-        return 1 if self.params.temperature == 0.0 else min(self.params.top_k, self.n_vocab)
+        """How many of the largest logits decide the next token (see sample_top); 0: all do.
 
-    def sample_top(self, top: NDArray[Any]) -> int:
+        Biases that only lower, such as bans, put no token in front of more than there are biases.
+        """
+        n = 1 if self.params.temperature == 0.0 else self.params.top_k
+        if n == 0 or not self._only_lowers():
+            return 0
+        return min(n + len(self.params.logit_bias or ()), self.n_vocab)
+
+    def _only_lowers(self) -> bool:
+        """Whether all that shifts logits is a bias, and none of them raises one."""
+        biases = self.params.logit_bias or {}
+        return len(self._shifts) == bool(biases) and max(biases.values(), default=0.0) <= 0.0
+
+    def sample_top(self, top: Sequence[tuple[int, float]]) -> int:
         """The same token as sample(), from the `enough` largest logits alone.
 
-        top: [k] of ("id", "logit"), the largest first and of equal ones the lowest id; a NaN or
-        +inf anywhere among the logits is in front. Raises SamplingError for those, and where all
-        are −inf.
+        top: (id, logit) of each, the largest first and of equal ones the lowest id; a NaN or
+        +inf anywhere among the logits is in front. Raises SamplingError for those, and where none
+        is possible.
         """
-        first, logit = int(top["id"][0]), float(top["logit"][0])
+        first, logit = top[0]
         if logit == -math.inf:
             raise SamplingError(f"all {self.n_vocab} logits are -inf: no token is possible")
         if not math.isfinite(logit):
             raise SamplingError(
-                f"the logit of token {first} is {logit}: the model file or the computation is "
-                "damaged"
+                f"there is a NaN or +inf among the logits, the first that of token {first} "
+                f"({logit}): the model file or the computation is damaged"
             )
+        if biases := self.params.logit_bias:
+            top = [(token, logit + biases.get(token, 0.0)) for token, logit in top]
+            first, logit = min(top, key=lambda entry: (-entry[1], entry[0]))
+            if logit == -math.inf:
+                raise SamplingError(ALL_BANNED)
         if self.params.temperature == 0.0:
             return first
-        by_id = top[np.argsort(top["id"])]
-        candidates = Candidates(by_id["id"].astype(np.intp), by_id["logit"].astype(np.float64))
-        return self._draw(candidates)
+        ids, logits = zip(*sorted(top), strict=True)
+        return self._draw(Candidates(np.array(ids, np.intp), np.array(logits, np.float64)))
 
     def logprobs(self, logits: NDArray[np.floating[Any]], token: int, n: int) -> Logprobs:
         """Log probabilities of `token` and of the `n` most likely tokens, of the unchanged logits.

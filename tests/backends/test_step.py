@@ -69,6 +69,36 @@ def test_a_wrong_step_is_refused(loaded: tuple[LoadedProgram, PagePool], wrong: 
 
 
 @pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (step(positions=int32(0, 1, 2)), ValueError),
+        (step(positions=int32(0, 1, 2, 3, 4)), ValueError),
+        (step(sequences=int32(0)), ValueError),
+        (replace(step(), token_ids=[0, 1, 2, 2**31]), OverflowError),
+        (replace(step(), page_table=[[-(2**31) - 1]]), OverflowError),
+        (replace(step(), logit_rows=[None]), TypeError),
+    ],
+)
+def test_numbers_that_are_no_step_are_refused(
+    loaded: tuple[LoadedProgram, PagePool], wrong: Step, error: type[Exception]
+) -> None:
+    program, pool = loaded
+    before = program.run(pool, step())
+    with pytest.raises(error):
+        program.run(pool, wrong)
+    assert_same_bits(program.run(pool, step()), before)
+
+
+def test_lists_and_arrays_are_the_same_step(loaded: tuple[LoadedProgram, PagePool]) -> None:
+    """Of two sequences, one with more pages than the other, in lists of their own lengths."""
+    program, pool = loaded
+    table = np.array([[2, 0], [1, 3]], np.int32)
+    first = step(4, sequences=int32(0, 0, 1, 1), positions=int32(0, 1, 0, 1), page_table=table)
+    lists = Step([0, 1, 2, 3], [0, 1, 0, 1], [0, 0, 1, 1], [[2], [1, 3]], [3])
+    assert_same_bits(program.run(pool, lists), program.run(pool, first))
+
+
+@pytest.mark.parametrize(
     ("fused", "wrong"),
     [
         # a page that is not there, between two tokens of one sequence

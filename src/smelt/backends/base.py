@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
     import numpy as np
 
     from ..config import Config
     from ..graph.ops import Value
     from ..graph.program import Program
+
+    Integers: TypeAlias = Sequence[int] | np.ndarray
+    # the largest logits of a row, as (id, logit): the largest first and of equal ones the lowest
+    # id; a NaN or +inf, if the row has one, and then the first, in front of all
+    Top: TypeAlias = list[tuple[int, float]]
 
 __all__ = ["PAGE_TOKENS", "Device", "LoadedProgram", "PagePool", "Step"]
 
@@ -20,18 +28,18 @@ PAGE_TOKENS = 32
 
 @dataclass(frozen=True)
 class Step:
-    """What changes from step to step. All arrays are C-contiguous int32.
+    """What changes from step to step: lists of integers, or arrays.
 
     token_ids, positions, sequences: [n_tokens]; a token's sequence is a row of
-    page_table: [n_sequences, max_pages], page numbers of the pool, 0 where unused;
+    page_table: of each sequence, page numbers of the pool: [n_sequences, any number];
     logit_rows: [n_logits], the tokens of this step whose logits are wanted.
     """
 
-    token_ids: np.ndarray
-    positions: np.ndarray
-    sequences: np.ndarray
-    page_table: np.ndarray
-    logit_rows: np.ndarray
+    token_ids: Integers
+    positions: Integers
+    sequences: Integers
+    page_table: Sequence[Integers] | np.ndarray
+    logit_rows: Integers
 
 
 class PagePool(Protocol):
@@ -61,10 +69,9 @@ class LoadedProgram(Protocol):
         """Runs a step; logits [n_logits, n_vocab] (float32; float64 on the reference device).
         Raises DeviceError, or CancelledError after cancel()."""
 
-    def run_top(self, pool: PagePool, step: Step, k: int) -> np.ndarray:
-        """Runs a step and gives the k largest logits of each wanted row, [n_logits, k] of
-        ("id", "logit"), the largest first and of equal ones the lowest id; a row with a NaN or
-        +inf has its first such token in front. Only where k is at most the device's most_top."""
+    def run_top(self, pool: PagePool, step: Step, k: int) -> list[Top]:
+        """Runs a step and gives the k largest logits of each wanted row. Only where k is at most
+        the device's most_top."""
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
         """A value's first n_rows rows after a step, [n_rows, *value.shape], which the next step may

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..graph.ops import Value, Weight
+    from .base import Top
 
 __all__ = ["Device", "default_threads"]
 
@@ -56,7 +57,7 @@ class Device:
     """Threads that run the kernels of one instruction set."""
 
     name = "cpu"
-    most_top = 0
+    most_top: int = _cpu.most_top
 
     def __init__(self, threads: int | None = None):
         n_threads = default_threads() if threads is None else threads
@@ -165,32 +166,36 @@ class LoadedProgram:
         except MemoryError as error:
             raise DeviceError(f"no memory for activations: {error}") from None
         self._arena = Arena(self._native, program)
+        self._logits: np.ndarray | None = None
 
     def run(self, pool: Any, step: Step) -> np.ndarray:
         import numpy as np
 
-        for array in vars(step).values():
-            assert array.dtype == np.int32 and array.flags.c_contiguous
         logits = np.empty((len(step.logit_rows), self.n_vocab), np.float32)
-        status = _cpu.run_step(
-            self._native,
-            pool.native,
-            len(step.token_ids),
-            step.token_ids.ctypes.data,
-            step.positions.ctypes.data,
-            step.sequences.ctypes.data,
-            step.page_table.shape[0],
-            step.page_table.ctypes.data,
-            step.page_table.shape[1],
-            len(step.logit_rows),
-            step.logit_rows.ctypes.data,
-            logits.ctypes.data,
-        )
+        self._run(pool, step, logits.ctypes.data)
+        return logits
+
+    def run_top(self, pool: Any, step: Step, k: int) -> list[Top]:
+        n_rows = len(step.logit_rows)
+        logits = self._room_for(n_rows)
+        self._run(pool, step, logits)
+        return _cpu.top(logits, n_rows, self.n_vocab, k)
+
+    def _room_for(self, n_rows: int) -> int:
+        """Address of memory for the logits that only run_top sees, kept from step to step."""
+        import numpy as np
+
+        if self._logits is None or len(self._logits) < n_rows:
+            self._logits = np.empty((n_rows, self.n_vocab), np.float32)
+            self._logits_address = self._logits.ctypes.data
+        return self._logits_address
+
+    def _run(self, pool: Any, step: Step, logits: int) -> None:
+        status = _cpu.run_step(self._native, pool.native, step, logits)
         if status == -1:
             raise CancelledError("the step was cancelled")
         if status:
             raise DeviceError(_cpu.refusals[status])
-        return logits
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
         return self._arena.read(value, n_rows)

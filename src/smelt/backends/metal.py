@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .. import _metal
     from ..config import Config
     from ..graph.ops import Value, Weight
+    from .base import Top
 
     Place: TypeAlias = tuple[_metal.Buffer, int]  # a buffer and an offset in bytes
 
@@ -245,24 +246,21 @@ class LoadedProgram:
         self._run(pool, step, 0, logits)
         return logits
 
-    def run_top(self, pool: Any, step: Step, k: int) -> np.ndarray:
-        """Runs a step and gives the k largest logits of each wanted row, largest first and of
-        equal ones the lowest id first: [n_logits, k] of ("id", "logit"). A row with a NaN or +inf
-        has its first such token in front."""
+    def run_top(self, pool: Any, step: Step, k: int) -> list[Top]:
         import numpy as np
 
         top = np.empty((len(step.logit_rows), k), [("id", np.int32), ("logit", np.float32)])
         self._run(pool, step, k, top)
-        return top
+        rows: list[Top] = top.tolist()
+        return rows
 
     def _run(self, pool: Any, step: Step, k: int, result: np.ndarray) -> None:
         from .. import _metal
 
         self._device.check_cancelled()
-        arrays = _arrays(step)
         with self._captured():
             status = _native(
-                lambda: _metal.run_step(self._native, pool.native, arrays, k, result.ctypes.data)
+                lambda: _metal.run_step(self._native, pool.native, step, k, result.ctypes.data)
             )
         if status:
             raise DeviceError(_metal.refusals[status])
@@ -275,9 +273,8 @@ class LoadedProgram:
         from .. import _metal
 
         seconds = np.zeros(len(self.program.ops))
-        arrays = _arrays(step)
         status = _native(
-            lambda: _metal.profile_step(self._native, pool.native, arrays, seconds.ctypes.data)
+            lambda: _metal.profile_step(self._native, pool.native, step, seconds.ctypes.data)
         )
         if status:
             raise DeviceError(_metal.refusals[status])
@@ -309,13 +306,3 @@ class LoadedProgram:
 
     def read(self, value: Value, n_rows: int) -> np.ndarray:
         return self._arena.read(value, n_rows)
-
-
-def _arrays(step: Step) -> list[tuple[int, tuple[int, ...]]]:
-    """Address and shape of each array of a step, in the bindings' order."""
-    import numpy as np
-
-    arrays = (step.token_ids, step.positions, step.sequences, step.page_table, step.logit_rows)
-    for array in arrays:
-        assert array.dtype == np.int32 and array.flags.c_contiguous
-    return [(array.ctypes.data, array.shape) for array in arrays]

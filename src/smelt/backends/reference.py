@@ -5,7 +5,7 @@ It runs the plain ops that a Program was recorded with, whatever they were fused
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -59,6 +59,26 @@ class Device:
         return self._decoded[weight]
 
 
+class Arrays(NamedTuple):
+    """The numbers of a Step as arrays."""
+
+    token_ids: Array
+    positions: Array
+    sequences: Array
+    page_table: Array
+    logit_rows: Array
+
+    @classmethod
+    def of(cls, step: Step) -> Arrays:
+        most = max(map(len, step.page_table), default=0)
+        page_table = np.zeros((len(step.page_table), most), np.int32)
+        for row, pages in zip(page_table, step.page_table, strict=True):
+            row[: len(pages)] = pages
+        numbers = step.token_ids, step.positions, step.sequences, step.logit_rows
+        token_ids, positions, sequences, rows = (np.array(n, np.int32) for n in numbers)
+        return cls(token_ids, positions, sequences, page_table, rows)
+
+
 class PagePool:
     """Keys and values [n_layers, 2, n_pages, PAGE_TOKENS, n_kv_heads, head_dim], in float64
     whatever kv_type says: the reference rounds nothing."""
@@ -100,9 +120,10 @@ class LoadedProgram:
 
     def run(self, pool: Any, step: Step) -> Array:
         self.values = {}
+        arrays = Arrays.of(step)
         for op in self._plain:
             self.device.check_cancelled()
-            result = OPS[op.kind](self, op, pool, step)
+            result = OPS[op.kind](self, op, pool, arrays)
             if result is not None:
                 self.values[op.outputs[0]] = result
         last = self._plain[-1].outputs[0]
@@ -124,17 +145,17 @@ class LoadedProgram:
         return [self.values[value] for value in op.inputs]
 
 
-def embed(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def embed(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     rows: Array = p.weight(op, 0)[step.token_ids].astype(np.float64)
     return rows
 
 
-def select(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def select(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     rows: Array = p.inputs(op)[0][step.logit_rows]
     return rows
 
 
-def rms_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def rms_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     gain = p.weight(op, 0).astype(np.float64)
     rows = x.reshape(-1, len(gain))  # tokens, or heads of tokens
@@ -143,7 +164,7 @@ def rms_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     return y.reshape(x.shape)
 
 
-def layer_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def layer_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     x = x - np.mean(x, axis=-1, keepdims=True)
     variance = np.mean(x * x, axis=-1, keepdims=True)
@@ -151,7 +172,7 @@ def layer_norm(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     return y if op.weights[1] is None else y + p.weight(op, 1)
 
 
-def matmul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def matmul(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     weight = p.weight(op, 0).astype(np.float64)
     y = x.reshape(len(x), weight.shape[1]) @ weight.T
@@ -160,12 +181,12 @@ def matmul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     return y.reshape(len(x), *op.outputs[0].shape)
 
 
-def rope_table(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def rope_table(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     angle = step.positions[:, None] * p.weight(op, 0)
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1) * op.params["scale"]
 
 
-def rope(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def rope(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     x, table = p.inputs(op)
     n = int(op.params["rotary_dim"])
     cos, sin = table[:, None, :, 0], table[:, None, :, 1]
@@ -179,13 +200,13 @@ def rope(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     return y
 
 
-def kv_write(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> None:
+def kv_write(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> None:
     page = step.page_table[step.sequences, step.positions // PAGE_TOKENS]
     for part, x in enumerate(p.inputs(op)):
         pool.pages[op.layer, part, page, step.positions % PAGE_TOKENS] = x
 
 
-def attention_scores(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def attention_scores(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (q,) = p.inputs(op)
     scores = np.zeros((len(q), q.shape[1], int(step.positions.max()) + 1))
     for t, position in enumerate(step.positions):
@@ -194,7 +215,7 @@ def attention_scores(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Ar
     return scores
 
 
-def softmax(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def softmax(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (scores,) = p.inputs(op)
     weights = np.zeros_like(scores)
     for t, position in enumerate(step.positions):
@@ -204,7 +225,7 @@ def softmax(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
     return weights
 
 
-def attention_mix(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def attention_mix(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (weights,) = p.inputs(op)
     y = np.zeros((len(weights), *op.outputs[0].shape))
     for t, position in enumerate(step.positions):
@@ -213,48 +234,48 @@ def attention_mix(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array
     return y
 
 
-def silu(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def silu(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     y: Array = x / (1 + np.exp(-x))
     return y
 
 
-def gelu(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def gelu(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     """(1 + tanh y) / 2 as 1 / (1 + e^-2y), which keeps its digits where tanh y is near -1."""
     (x,) = p.inputs(op)
     y: Array = x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     return y
 
 
-def sigmoid(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def sigmoid(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     y: Array = 1 / (1 + np.exp(-x))
     return y
 
 
-def tanh(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def tanh(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     y: Array = np.tanh(x)
     return y
 
 
-def relu(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def relu(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     y: Array = np.maximum(x, 0)
     return y
 
 
-def scale(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def scale(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     (x,) = p.inputs(op)
     return x * op.params["scale"]
 
 
-def mul(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def mul(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     a, b = p.inputs(op)
     return a * b
 
 
-def add(p: LoadedProgram, op: Op, pool: PagePool, step: Step) -> Array:
+def add(p: LoadedProgram, op: Op, pool: PagePool, step: Arrays) -> Array:
     a, b = p.inputs(op)
     return a + b
 

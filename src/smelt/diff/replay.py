@@ -89,14 +89,11 @@ class Replay:
         """What an op makes of the run's own arrays; where it reads pages, after what wrote them."""
         from ..backends import reference
 
-        ids = np.array(self.run.info.token_ids, np.int32)
+        ids = self.run.info.token_ids
         n_pages = -(-len(ids) // PAGE_TOKENS)
-        step = Step(
-            ids,
-            np.arange(len(ids), dtype=np.int32),
-            np.zeros_like(ids),
-            np.arange(n_pages, dtype=np.int32)[None],
-            np.array(self.run.info.logit_rows, np.int32),
+        rows = self.run.info.logit_rows
+        step = reference.Arrays.of(
+            Step(ids, range(len(ids)), [0] * len(ids), [range(n_pages)], rows)
         )
         device = reference.Device()
         pool = device.create_pool(model.config, "f32")

@@ -103,10 +103,4 @@ def _head(ops: Sequence[Op], table: Weight) -> list[Op]:
 def _step(rows: range) -> Step:
     """A step that embeds these rows of the table; its positions fill one page at most."""
     n = len(rows)
-    return Step(
-        token_ids=np.array(rows, np.int32),
-        positions=np.arange(n, dtype=np.int32),
-        sequences=np.zeros(n, np.int32),
-        page_table=np.zeros((1, 1), np.int32),
-        logit_rows=np.arange(n, dtype=np.int32),
-    )
+    return Step(rows, range(n), [0] * n, [[0]], range(n))

@@ -46,9 +46,9 @@ def cached(
     """Keys and values that a step wrote to the pages, as they are there: of each layer whose names
     are chosen, [n_tokens, n_kv_heads, head_dim]. For a pool that is readable, and a step of one
     sequence."""
-    first, end = int(step.positions[0]), int(step.positions[-1]) + 1
+    first, end = step.positions[0], step.positions[-1] + 1
     parts = [
-        (int(step.page_table[0, at // PAGE_TOKENS]), max(first - at, 0), min(end - at, PAGE_TOKENS))
+        (step.page_table[0][at // PAGE_TOKENS], max(first - at, 0), min(end - at, PAGE_TOKENS))
         for at in range(first - first % PAGE_TOKENS, end, PAGE_TOKENS)
     ]
     for op in loaded.program.ops:
