@@ -15,7 +15,6 @@
  * of 16 rows in the order of a tile. */
 typedef struct {
     _Alignas(64) int8_t codes[3][4][16][64];
-    _Alignas(64) int16_t mins[8][32];
 } block_tile;
 
 V_INLINE void unpack_halves(code_traits t, packed_block block, packed_block span, int s,
@@ -54,8 +53,6 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
             vh_store((int16_t *)tile->codes[0][0][i], code);
         }
     }
-    if (t.mins == MINS_SUBTRACTED)
-        for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
 }
 
 /* Sums of up to 16 tokens and two groups: with high halves, low halves, and sums of both. */
@@ -95,25 +92,18 @@ V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups
 }
 
 /* Adds n tokens' sums with a block of one group to y [n, 16]. */
-V_INLINE void add_sums(code_traits t, const block_tile *tile, packed_block block, block_activations x,
+V_INLINE void add_sums(code_traits t, packed_block block, block_activations x,
                        const int32_t of[3][V_TILE_ROWS][16], int n, float *y)
 {
-    const block_scales scales = block_scales_of(t, block);
-    vh mins_of[8];
-    if (t.mins == MINS_SUBTRACTED)
-        for (int i = 0; i < 8; i++) mins_of[i] = vh_load(tile->mins[i]);
-    for (int k = 0; k < n; k++, y += GROUP_ROWS) {
-        const int16_t *sums = x.sums + t.block / 16 * k;
-        vi high = vi_load(of[0][k]), low = vi_load(of[1][k]), dot = low, mins = vi_zero();
+    const block_end end = end_of(t, block);
+    for (int k = 0; k < n; k++) {
+        vi high = vi_load(of[0][k]), low = vi_load(of[1][k]), dot = low;
         if (t.block == 256) {
             vi mixed = vi_sub(vi_sub(vi_load(of[2][k]), high), low);
             dot = vi_add(dot, vi_sll(mixed, HALF_BITS));
         }
         dot = vi_add(dot, vi_sll(high, t.block == 256 ? 2 * HALF_BITS : HALF_BITS));
-        if (t.mins == MIN_ADDED) mins = vi_set(sums[0] + sums[1]);
-        if (t.mins == MINS_SUBTRACTED)
-            for (int i = 0; i < 8; i++) mins = vi_dot(mins, mins_of[i], vh_broadcast2(sums + 2 * i));
-        vf_store(y, add_block(t, scales, dot, mins, x.d[k], vf_load(y)));
+        end_block(t, &end, x, k, dot, y + k * GROUP_ROWS);
     }
 }
 
@@ -140,7 +130,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
             tile_products(t, tiles, n_groups, x, &sums);
             V_OPAQUE(&sums);
             for (int g = 0; g < n_groups; g++)
-                add_sums(t, &tiles[g], blocks[g], x, sums.of[g], n,
+                add_sums(t, blocks[g], x, sums.of[g], n,
                          y + (size_t)g * stride + first * GROUP_ROWS);
         }
     }

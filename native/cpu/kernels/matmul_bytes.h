@@ -143,12 +143,13 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
         }
         for (int k = 0; k < n_tokens; k++) add_sub_blocks(t, block, x, k, turn, &sums[k], &total[k]);
     }
+    const block_end end = end_of(t, block);
     for (int k = 0; k < n_tokens; k++) {
         vi dot = total[k].low;
         if (sums_fit(t)) dot = vi_add(dot, vi_sll(total[k].high, HALF_BITS));
         if (sums_fit(t) && byte_offset(t))
             dot = vi_add(dot, vi_mul(total[k].offset, vi_set(-byte_offset(t))));
-        end_block(t, block, x, k, dot, y + k * GROUP_ROWS);
+        end_block(t, &end, x, k, dot, y + k * GROUP_ROWS);
     }
 }
 
@@ -203,6 +204,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
             total[k] = vi_add(total[k], dot[k]);
         }
     }
-    for (int k = 0; k < n_tokens; k++) end_block(t, blocks[0], x, k, total[k], y + k * GROUP_ROWS);
+    const block_end end = end_of(t, blocks[0]);
+    for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, total[k], y + k * GROUP_ROWS);
 }
 #endif

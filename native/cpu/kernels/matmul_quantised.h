@@ -173,42 +173,38 @@ V_INLINE int sub_block_sum(code_traits t, block_activations x, int k, int sub_bl
     return sum_of(t, sums, first) + (n > 1 ? sum_of(t, sums, first + 1) : 0);
 }
 
-/* A block's d and m as floats. */
+/* What a block's sums are finished with, the same for all tokens: d, m with its sign, and the minima. */
 typedef struct {
     vf d, m;
-} block_scales;
+    vh mins[8];
+} block_end;
 
-V_INLINE block_scales block_scales_of(code_traits t, packed_block block)
+V_INLINE block_end end_of(code_traits t, packed_block block)
 {
     const uint16_t *d = d_at(t, block);
-    return (block_scales){vf_load_f16(d), t.mins == NO_MINS ? vf_zero() : vf_load_f16(d + GROUP_ROWS)};
-}
-
-/* y[row] += (block . q) of one token, from the exact sums. */
-V_INLINE vf add_block(code_traits t, block_scales scales, vi dot, vi min_dot, float d, vf y)
-{
-    y = vf_fma(vf_from_vi(dot), vf_mul(scales.d, vf_set(d)), y);
-    if (t.mins == NO_MINS) return y;
-    vf m = vf_mul(scales.m, vf_set(t.mins == MIN_ADDED ? d : -d));
-    return vf_fma(vf_from_vi(min_dot), m, y);
-}
-
-/* The sum of min * q: for MIN_ADDED the one minimum counts 1. */
-V_INLINE vi min_dots(code_traits t, packed_block block, const int16_t *sums)
-{
-    if (t.mins == MIN_ADDED) return vi_set(sums[0] + sums[1]);
-    vi dot = vi_zero();
+    block_end end = {.d = vf_load_f16(d)};
+    if (t.mins == MIN_ADDED) end.m = vf_load_f16(d + GROUP_ROWS);
+    if (t.mins != MINS_SUBTRACTED) return end;
+    end.m = vf_mul(vf_load_f16(d + GROUP_ROWS), vf_set(-1.0f));
     V_UNROLL
-    for (int i = 0; i < 8; i++) dot = vi_dot(dot, min_pair(t, block, i), vh_broadcast2(sums + 2 * i));
-    return dot;
+    for (int i = 0; i < 8; i++) end.mins[i] = min_pair(t, block, i);
+    return end;
 }
 
-/* Adds token k's sum over a block to y [16]. */
-V_INLINE void end_block(code_traits t, packed_block block, block_activations x, int k, vi total,
+/* Adds token k's sum over a block, an exact one, and that of min * q to y [16]. For MIN_ADDED the one
+ * minimum counts 1. */
+V_INLINE void end_block(code_traits t, const block_end *end, block_activations x, int k, vi total,
                         float *y)
 {
-    vi mins = t.mins == NO_MINS ? vi_zero() : min_dots(t, block, x.sums + k * (t.block / 16));
-    vf_store(y, add_block(t, block_scales_of(t, block), total, mins, x.d[k], vf_load(y)));
+    const int16_t *sums = x.sums + k * (t.block / 16);
+    const vf d = vf_set(x.d[k]);
+    vf sum = vf_fma(vf_from_vi(total), vf_mul(end->d, d), vf_load(y));
+    vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
+    V_UNROLL
+    for (int i = 0; t.mins == MINS_SUBTRACTED && i < 8; i++)
+        mins = vi_dot(mins, end->mins[i], vh_broadcast2(sums + 2 * i));
+    if (t.mins != NO_MINS) sum = vf_fma(vf_from_vi(mins), vf_mul(end->m, d), sum);
+    vf_store(y, sum);
 }
 
 /* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */

@@ -43,7 +43,8 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
             }
         }
     }
-    for (int k = 0; k < n_tokens; k++) end_block(t, block, x, k, total[k], y + k * GROUP_ROWS);
+    const block_end end = end_of(t, block);
+    for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, total[k], y + k * GROUP_ROWS);
 }
 #endif
 
@@ -85,17 +86,16 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
     EACH_TOKEN(KEEP)
 #undef KEEP
 #undef EACH_TOKEN
-    for (int g = 0; g < n_groups; g++)
-        for (int k = 0; k < n_tokens; k++)
-            end_block(t, blocks[g], x, k, dot[g][k],
-                      y + (size_t)g * group_stride + k * GROUP_ROWS);
+    for (int g = 0; g < n_groups; g++, y += group_stride) {
+        const block_end end = end_of(t, blocks[g]);
+        for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, dot[g][k], y + k * GROUP_ROWS);
+    }
 }
 
 #ifndef V_AMX /* which takes the place of what follows */
 /* A block as int16 codes with the scales multiplied in: [block / 2][16 rows][2], in L1. */
 typedef struct {
     _Alignas(64) int16_t codes[128][32];
-    _Alignas(64) int16_t mins[8][32];
 } block_tile;
 
 V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
@@ -110,20 +110,6 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
             vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, span, scales, i, &units));
         }
     }
-    if (t.mins == MINS_SUBTRACTED)
-        for (int i = 0; i < 8; i++) vh_store(tile->mins[i], min_pair(t, block, i));
-}
-
-/* Adds one group's and token's sum over an unpacked block, with its minima, to y [16]. */
-V_INLINE void add_tile(code_traits t, const block_tile *tile, packed_block block,
-                       block_activations x, int k, vi dot, float *y)
-{
-    const int16_t *sums = x.sums + t.block / 16 * k;
-    vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
-    if (t.mins == MINS_SUBTRACTED)
-        for (int i = 0; i < 8; i++)
-            mins = vi_dot(mins, vh_load(tile->mins[i]), vh_broadcast2(sums + 2 * i));
-    vf_store(y, add_block(t, block_scales_of(t, block), dot, mins, x.d[k], vf_load(y)));
 }
 
 /* Unpacked blocks of one or two groups times n_tokens tokens, added to y [groups, all tokens, 16]: a
@@ -154,10 +140,10 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
     EACH_TOKEN(KEEP)
 #undef KEEP
     V_OPAQUE(dot);
-    for (int g = 0; g < n_groups; g++)
-        for (int k = 0; k < n_tokens; k++)
-            add_tile(t, &tiles[g], blocks[g], x, k, dot[g][k],
-                     y + (size_t)g * group_stride + k * GROUP_ROWS);
 #undef EACH_TOKEN
+    for (int g = 0; g < n_groups; g++, y += group_stride) {
+        const block_end end = end_of(t, blocks[g]);
+        for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, dot[g][k], y + k * GROUP_ROWS);
+    }
 }
 #endif
