@@ -25,7 +25,7 @@ V_INLINE void unpack_halves(code_traits t, packed_block block, packed_block span
     plane_units units;
     V_UNROLL
     for (int i = 0; i < SPAN / 4; i++) {
-        prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 4);
+        prefetch_ahead(t, block, 1, s, t.block / SPAN, i, SPAN / 4);
         vh a = scaled_pair(t, span, scales, 2 * i, &units);
         vh b = scaled_pair(t, span, scales, 2 * i + 1, &units);
         vh low = vh_and(vh_select(low_bytes, a, vh_sll(b, 8)), six);
@@ -48,7 +48,7 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
         plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 4; i++) {
-            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 4);
+            prefetch_ahead(t, block, 1, s, t.block / SPAN, i, SPAN / 4);
             vb code = vb_sub(code_quad(t, span, i, &units), vb_set((int8_t)byte_offset(t)));
             vh_store((int16_t *)tile->codes[0][0][i], code);
         }
@@ -119,7 +119,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, g, b, 1);
+            blocks[g] = block_at(t, groups, g, b);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         V_OPAQUE(tiles);

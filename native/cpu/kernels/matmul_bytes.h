@@ -108,8 +108,8 @@ V_INLINE void add_sub_blocks(code_traits t, packed_block block, block_activation
 
 /* One block of a group and one token, or two, added to y [n_tokens, 16], with the codes straight from
  * the planes. */
-V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
-                        float *y)
+V_INLINE void dot_block(code_traits t, packed_block block, int into_l2, block_activations x,
+                        int n_tokens, float *y)
 {
     enum { MOST_TOKENS = 2 };
     const int weights = t.block == 256 ? 64 : 32, sub_quads = t.sub_block / 4, most = most_quads(t);
@@ -122,7 +122,7 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
         V_UNROLL
         for (int i = 0; i < weights / 4; i++) {
             const int s = turn * (weights / SPAN) + i / (SPAN / 4), sub = i / sub_quads;
-            prefetch_ahead(t, block, turn, t.block / weights, i, weights / 4);
+            prefetch_ahead(t, block, into_l2, turn, t.block / weights, i, weights / 4);
             vb w = code_quad(t, span_at(t, block, s), i % (SPAN / 4), &units);
             for (int k = 0; k < n_tokens; k++) {
                 const int8_t *q = x.halves + V_HALVES * k * t.block + turn * weights + 4 * i;
@@ -166,7 +166,7 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
         plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 4; i++) {
-            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 4);
+            prefetch_ahead(t, block, 1, s, t.block / SPAN, i, SPAN / 4);
             vb_store(tile->codes[s * (SPAN / 4) + i], code_quad(t, span, i, &units));
         }
     }

@@ -18,7 +18,6 @@ static const uint8_t iq4_from_zero[16] = {IQ4_LEVELS(FROM_ZERO)};
 typedef struct {
     const uint8_t *low, *high, *side; /* of one block of a group */
     const uint8_t *ahead; /* the block that a thread will read after a while */
-    int into_l2;          /* which of the caches is asked for it */
 } packed_block;
 
 typedef struct {
@@ -40,7 +39,7 @@ typedef struct {
 } packed_groups;
 
 /* Block b of group g. Behind its last block comes the first one of the group that is read next. */
-V_INLINE packed_block block_at(code_traits t, packed_groups groups, int g, int b, int into_l2)
+V_INLINE packed_block block_at(code_traits t, packed_groups groups, int g, int b)
 {
     const size_t bytes = (size_t)packed_block_bytes(t), group = (size_t)groups.n_blocks * bytes;
     const uint8_t *at = groups.at + (size_t)g * group + (size_t)b * bytes;
@@ -48,8 +47,7 @@ V_INLINE packed_block block_at(code_traits t, packed_groups groups, int g, int b
     const uint8_t *then = ahead < groups.n_blocks ? groups.at + (size_t)ahead * bytes
                                   : groups.next + (size_t)(ahead - groups.n_blocks) * bytes;
     then += (size_t)g * group;
-    return (packed_block){at, at + plane_bytes(t, low_plane_width(t)), at + plane_bytes(t, t.bits), then,
-                          into_l2};
+    return (packed_block){at, at + plane_bytes(t, low_plane_width(t)), at + plane_bytes(t, t.bits), then};
 }
 
 enum { SPAN = 32 }; /* weights that are unpacked together: a whole unit of every plane */
@@ -58,19 +56,19 @@ V_INLINE packed_block span_at(code_traits t, packed_block block, int span)
 {
     const int low = plane_bytes(t, low_plane_width(t)), high = plane_bytes(t, high_plane_width(t));
     return (packed_block){block.low + span * (low * SPAN / t.block),
-                          block.high + span * (high * SPAN / t.block), block.side, block.ahead,
-                          block.into_l2};
+                          block.high + span * (high * SPAN / t.block), block.side, block.ahead};
 }
 
 /* Asks for some of the block that a thread will read after a while, in step i of n of turn `turn` of
  * n_turns of this block. A line at a time and evenly, since in bursts they cost a Zen 5 an eighth of its
  * rate. */
-V_INLINE void prefetch_ahead(code_traits t, packed_block block, int turn, int n_turns, int i, int n)
+V_INLINE void prefetch_ahead(code_traits t, packed_block block, int into_l2, int turn, int n_turns,
+                             int i, int n)
 {
     const int bytes = packed_block_bytes(t) / n_turns, lines = (bytes + UNIT_BYTES - 1) / UNIT_BYTES;
     const uint8_t *ahead = block.ahead + turn * bytes;
     for (int line = i * lines / n; line < (i + 1) * lines / n; line++)
-        if (block.into_l2) V_PREFETCH_L2(ahead + line * bytes / lines);
+        if (into_l2) V_PREFETCH_L2(ahead + line * bytes / lines);
         else V_PREFETCH(ahead + line * bytes / lines);
 }
 
@@ -264,7 +262,7 @@ V_INLINE void few_tokens(code_traits t, packed_groups groups, int n_groups, int 
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
     for (int b = 0; b < groups.n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
-        for (int g = 0; g < n_groups; g++) blocks[g] = block_at(t, groups, g, b, into_l2);
+        for (int g = 0; g < n_groups; g++) blocks[g] = block_at(t, groups, g, b);
         int k = 0;
 #define TOKENS(n)                                                                                  \
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
@@ -278,15 +276,13 @@ V_INLINE void few_tokens(code_traits t, packed_groups groups, int n_groups, int 
 #undef TOKENS
         for (int g = 0; g < n_groups; g++) {
             float *sums = y + (size_t)g * stride;
-            packed_block block = blocks[g];
-            block.into_l2 = into_l2; /* so that a compiler sees a constant, where it is one */
             int j = k;
 #if V_DOT_TOKENS >= 2
             for (; j + 2 <= a->n_tokens; j += 2)
-                dot_block(t, block, block_of(a, t, b, j), 2, sums + j * GROUP_ROWS);
+                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j), 2, sums + j * GROUP_ROWS);
 #endif
             for (; j < a->n_tokens; j++)
-                dot_block(t, block, block_of(a, t, b, j), 1, sums + j * GROUP_ROWS);
+                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j), 1, sums + j * GROUP_ROWS);
         }
     }
 }
@@ -301,7 +297,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
-            blocks[g] = block_at(t, groups, g, b, 1);
+            blocks[g] = block_at(t, groups, g, b);
             unpack_block(t, blocks[g], &tiles[g]);
         }
         /* what was unpacked is to be loaded where it is used: registers are for the sums */

@@ -12,8 +12,8 @@ V_INLINE vi offset_dot(code_traits t, block_activations x, int k, int sub_block)
 
 /* One block of a group and one token, or two, added to y [n_tokens, 16]. A sub-block is summed in
  * four chains, so that the products do not wait for each other; its scale is multiplied with the sum. */
-V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, int n_tokens,
-                        float *y)
+V_INLINE void dot_block(code_traits t, packed_block block, int into_l2, block_activations x,
+                        int n_tokens, float *y)
 {
     enum { CHAINS = 4, MOST_TOKENS = 2 };
     const int chains = CHAINS / n_tokens, pairs = t.sub_block / 2;
@@ -26,7 +26,7 @@ V_INLINE void dot_block(code_traits t, packed_block block, block_activations x, 
         plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
-            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 2);
+            prefetch_ahead(t, block, into_l2, s, t.block / SPAN, i, SPAN / 2);
             vh w = code_pair(t, span, i, &units);
             for (int k = 0; k < n_tokens; k++) {
                 vi *sum = &dot[k][i % chains];
@@ -68,7 +68,7 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
             for (int g = 0; g < n_groups; g++)
-                prefetch_ahead(t, blocks[g], s, t.block / SPAN, i, SPAN / 2);
+                prefetch_ahead(t, blocks[g], 1, s, t.block / SPAN, i, SPAN / 2);
             vh w = scaled_pair(t, spans[0], scales[0], i, &units[0]), v = w;
             if (n_groups > 1) v = scaled_pair(t, spans[1], scales[1], i, &units[1]);
 #define DOT(k)                                                                                     \
@@ -106,7 +106,7 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
         plane_units units;
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
-            prefetch_ahead(t, block, s, t.block / SPAN, i, SPAN / 2);
+            prefetch_ahead(t, block, 1, s, t.block / SPAN, i, SPAN / 2);
             vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, span, scales, i, &units));
         }
     }
