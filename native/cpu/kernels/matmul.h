@@ -24,7 +24,7 @@ V_INLINE int row_groups(int n_rows) { return (n_rows + GROUP_ROWS - 1) / GROUP_R
 #define UNIT_QUANTISED(name, size)                                                                 \
     UNIT_SIGNATURE(name)                                                                           \
     {                                                                                              \
-        quantised_unit(TRAITS_##size(name), weight, a, first_row, row_groups(n_rows), next, y);       \
+        quantised_unit(TRAITS_##size(name), weight, a, first_row, row_groups(n_rows), next, y);    \
     }
 #define UNIT_32(name, bytes) UNIT_QUANTISED(name, 32)
 #define UNIT_256(name, bytes) UNIT_QUANTISED(name, 256)
