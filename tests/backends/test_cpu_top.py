@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from harness import assert_same_bits, cpu_device, make_step
 
+from largest_logits import SIZES, of_all_sizes, tied
 from smelt import _cpu
 from smelt.backends.base import Step
 from smelt.model import Model
 from tiny_model import write_tiny_llama
-
-SIZES = [(1, 1), (31, 1), (31, 31), (64, 2), (257, 40), (1025, 64), (3000, 1000), (3000, 1024)]
 
 
 def check(logits: np.ndarray, k: int) -> None:
@@ -38,20 +37,12 @@ def test_top(n_vocab: int, k: int) -> None:
 
 @pytest.mark.parametrize(("n_vocab", "k"), SIZES)
 def test_ties(n_vocab: int, k: int) -> None:
-    """Whole numbers; all alike; and alike but for a few, so that ids decide where to cut."""
-    rng = np.random.default_rng(n_vocab + k)
-    logits = np.round(rng.standard_normal((3, n_vocab))).astype(np.float32)
-    logits[1] = -np.inf
-    zeros = np.where(rng.random(n_vocab) < 0.5, 0, -0.0)
-    logits[2] = np.where(rng.random(n_vocab) < 0.01, 1, zeros)
-    check(logits, k)
+    check(tied(n_vocab), k)
+    check(np.full((1, n_vocab), -np.inf, np.float32), k)
 
 
 def test_numbers_of_all_sizes() -> None:
-    bits = np.random.default_rng(5).integers(0, 2**32, (2, 2000), np.uint32)
-    bits[1] = 0x3F800000 + np.random.default_rng(6).permutation(2000)
-    logits = bits.view(np.float32)
-    logits = np.where(np.isnan(logits) | (logits == np.inf), np.float32(-np.inf), logits)
+    logits = of_all_sizes()
     for k in (1, 300, 777):
         check(logits, k)
 

@@ -7,6 +7,8 @@ import pytest
 from kernel_args import CONST, STRUCTS, struct
 from kernels import assert_same_bits, needs_softmetal, run
 
+from largest_logits import SIZES, of_all_sizes, tied
+
 pytestmark = needs_softmetal
 
 
@@ -25,9 +27,6 @@ def check(logits: np.ndarray, k: int, checked: bool = False) -> None:
     np.testing.assert_array_equal(top_k(logits, k, checked), wanted)
 
 
-SIZES = [(1, 1), (31, 1), (31, 31), (33, 2), (257, 40), (1025, 64), (3000, 1000), (3000, 1024)]
-
-
 @pytest.mark.parametrize(("n_vocab", "k"), SIZES)
 def test_top_k(n_vocab: int, k: int) -> None:
     rng = np.random.default_rng(n_vocab + k)
@@ -36,21 +35,11 @@ def test_top_k(n_vocab: int, k: int) -> None:
 
 @pytest.mark.parametrize(("n_vocab", "k"), SIZES)
 def test_ties(n_vocab: int, k: int) -> None:
-    """Whole numbers; all alike; and alike but for a few, so that ids decide where to cut."""
-    rng = np.random.default_rng(n_vocab + k)
-    logits = np.round(rng.standard_normal((3, n_vocab))).astype(np.float32)
-    logits[1] = -2.5
-    zeros = np.where(rng.random(n_vocab) < 0.5, 0, -0.0)
-    logits[2] = np.where(rng.random(n_vocab) < 0.01, 1, zeros)
-    check(logits, k)
+    check(tied(n_vocab), k)
 
 
 def test_numbers_of_all_sizes() -> None:
-    """Neighbouring floats differ in their last bits; the smallest and largest are told apart."""
-    bits = np.random.default_rng(5).integers(0, 2**32, (2, 2000), np.uint32)
-    bits[1] = 0x3F800000 + np.random.default_rng(6).permutation(2000)
-    logits = bits.view(np.float32)
-    logits = np.where(np.isnan(logits) | (logits == np.inf), np.float32(-np.inf), logits)
+    logits = of_all_sizes()
     for k in (300, 301, 433, 555, 777):  # odd: between two that differ in the last bit
         check(logits, k)
 
