@@ -50,7 +50,6 @@ void cpu_top(const float *logits, int n, int k, cpu_top_entry *top)
     memset(heap, 0, (size_t)k * sizeof *heap); /* as small as no logit is */
     for (int first = 0; first < n; first += LOOKED_AT) {
         const int end = n - first < LOOKED_AT ? n : first + LOOKED_AT;
-        __builtin_prefetch(logits + first + 1024);
         if (kept >= k && end - first == LOOKED_AT && !any_above(logits + first, least)) continue;
         for (int i = first; i < end; i++) {
             const uint64_t order = order_of(logits[i], i);
