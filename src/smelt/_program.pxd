@@ -69,6 +69,8 @@ cdef inline step_t native_step(step) except *:
         to += 3 * n + n_rows
         for i in range(n_sequences):
             pages = step.page_table[i]
+            if len(pages) > max_pages:
+                raise ValueError("the page table of a step grows while it is read")
             copy_numbers(to + i * max_pages, pages, len(pages))
     except BaseException:
         end_step(&s)
