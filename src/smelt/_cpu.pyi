@@ -1,5 +1,5 @@
-"""Types of the bindings in _cpu.pyx. Parameters named as in native/cpu/cpu.h; all are addresses
-of C-contiguous arrays where they are not counts."""
+"""Types of the bindings in _cpu.pyx. Parameters named as in native/cpu/cpu.h; integers are
+addresses of C-contiguous arrays where they are not counts."""
 
 from .backends.base import Step, Top
 

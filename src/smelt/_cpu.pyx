@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Thin bindings of the CPU device (native/cpu/cpu.h). Addresses come from NumPy arrays that the
-caller keeps alive; shapes and types are checked in backends/cpu.py."""
+caller keeps alive; shapes and types are checked in backends/cpu.py. A step is copied
+(_program.pxd)."""
 
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from smelt._program cimport (

@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Thin bindings of the Metal device (native/metal/metal.h). Addresses come from NumPy arrays that the
-caller keeps alive; shapes and types are checked in backends/metal.py."""
+caller keeps alive; shapes and types are checked in backends/metal.py. A step is copied
+(_program.pxd)."""
 
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from smelt._program cimport (

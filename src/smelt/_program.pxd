@@ -1,7 +1,8 @@
 """The records of native/program.h and native/checks.h, for the bindings of every device."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 cdef extern from "checks.h" nogil:
     enum: PAGE_TOKENS
@@ -51,11 +52,14 @@ cdef inline int copy_numbers(int32_t *to, numbers, Py_ssize_t n) except -1:
 
 cdef inline step_t native_step(step) except *:
     """The record of a backends.base.Step, which end_step frees; `logits` is NULL. From lists, since
-    after a step nothing is in the caches and NumPy's arrays cost more than the numbers in them."""
+    after a step nothing is in the caches and NumPy's arrays cost more than the numbers in them. A
+    sequence with fewer pages than others has no page behind them, so that a token there is refused."""
     cdef Py_ssize_t n = len(step.token_ids), n_rows = len(step.logit_rows)
     cdef Py_ssize_t n_sequences = len(step.page_table), max_pages = 0, i
     for pages in step.page_table:
         max_pages = max(max_pages, len(pages))
+    if max(n, n_rows, n_sequences, max_pages) > INT32_MAX:
+        raise OverflowError("a step of more numbers than 32 bits count")
     cdef int32_t *to = <int32_t *>calloc(3 * n + n_rows + n_sequences * max_pages + 1, sizeof(int32_t))
     if to is NULL:
         raise MemoryError("a step")
@@ -67,6 +71,7 @@ cdef inline step_t native_step(step) except *:
         copy_numbers(to + 2 * n, step.sequences, n)
         copy_numbers(to + 3 * n, step.logit_rows, n_rows)
         to += 3 * n + n_rows
+        memset(to, 0xff, n_sequences * max_pages * sizeof(int32_t))
         for i in range(n_sequences):
             pages = step.page_table[i]
             if len(pages) > max_pages:

@@ -89,6 +89,14 @@ def test_numbers_that_are_no_step_are_refused(
     assert_same_bits(program.run(pool, step()), before)
 
 
+def test_a_sequence_has_no_pages_but_its_own(loaded: tuple[LoadedProgram, PagePool]) -> None:
+    """Not even where another one of the step has more."""
+    program, pool = loaded
+    wrong = Step([0, 1], [32, 32], [0, 1], [[2], [1, 3]], [1])
+    with pytest.raises(DeviceError):
+        program.run(pool, wrong)
+
+
 def test_lists_and_arrays_are_the_same_step(loaded: tuple[LoadedProgram, PagePool]) -> None:
     """Of two sequences, one with more pages than the other, in lists of their own lengths."""
     program, pool = loaded

@@ -31,7 +31,7 @@ class Step:
     """What changes from step to step: lists of integers, or arrays.
 
     token_ids, positions, sequences: [n_tokens]; a token's sequence is a row of
-    page_table: of each sequence, page numbers of the pool: [n_sequences, any number];
+    page_table: of each sequence, page numbers of the pool, as many as its positions need;
     logit_rows: [n_logits], the tokens of this step whose logits are wanted.
     """
 
