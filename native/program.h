@@ -36,7 +36,7 @@ typedef struct {
 
 typedef struct {
     const void *data;  /* [n_out, n_in], rows of whole blocks, or as `packed` says */
-    int64_t row_bytes; /* packed: a sixteenth of a group of 16 rows */
+    int64_t row_bytes; /* packed: a sixteenth of the way from a group of 16 rows to the next */
     int32_t format;    /* enum format; FORMAT_F64 for a table of doubles */
     int32_t n_out;
     int32_t n_in;

@@ -35,10 +35,11 @@ cpu_device *cpu_device_create(int isa, int n_threads);
 void cpu_device_destroy(cpu_device *device);
 
 /* Quantised matrices are packed at load (see packed.h): the bytes that takes, 0 for formats that
- * stay as they are, and the packing itself, on all threads. `to` is 64-byte aligned. Returns 0, or
- * -1 for a format that is not packed. */
+ * stay as they are, and the packing itself, on all threads. Groups of 16 rows come to lie `stride`
+ * bytes apart, so that those of two matrices can take turns. Returns 0, or -1 for a format that is not
+ * packed. */
 size_t cpu_packed_bytes(int format, int n_out, int n_in);
-int cpu_pack(cpu_device *device, const weight_record *from, void *to);
+int cpu_pack(cpu_device *device, const weight_record *from, void *to, size_t stride);
 
 /* Copies the tables. NULL: out of memory, or *bad_op is the first record a kernel cannot run. */
 cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op);

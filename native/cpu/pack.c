@@ -161,6 +161,7 @@ size_t cpu_packed_bytes(int format, int n_out, int n_in)
 typedef struct {
     const weight_record *from;
     uint8_t *to;
+    size_t stride;
     atomic_int next;
 } packing;
 
@@ -169,20 +170,19 @@ static void pack_groups(void *argument, int thread)
     packing *p = argument;
     const weight_record *w = p->from;
     const int n_groups = (w->n_out + GROUP_ROWS - 1) / GROUP_ROWS;
-    const size_t bytes = group_bytes(packers[w->format].traits(), w->n_in);
     (void)thread;
     for (int g; (g = atomic_fetch_add(&p->next, 1)) < n_groups;) {
         int first = g * GROUP_ROWS, n_rows = w->n_out - first;
         packers[w->format].pack((const uint8_t *)w->data + (size_t)first * (size_t)w->row_bytes,
                                 (size_t)w->row_bytes, n_rows < GROUP_ROWS ? n_rows : GROUP_ROWS,
-                                w->n_in, p->to + (size_t)g * bytes);
+                                w->n_in, p->to + (size_t)g * p->stride);
     }
 }
 
-int cpu_pack(cpu_device *device, const weight_record *from, void *to)
+int cpu_pack(cpu_device *device, const weight_record *from, void *to, size_t stride)
 {
     if (cpu_packed_bytes(from->format, from->n_out, from->n_in) == 0) return -1;
-    packing p = {.from = from, .to = to};
+    packing p = {.from = from, .to = to, .stride = stride};
     atomic_init(&p.next, 0);
     pool_run(cpu_device_pool(device), pack_groups, &p);
     return 0;

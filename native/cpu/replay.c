@@ -83,9 +83,10 @@ static int weight_is_sound(const weight_record *w, int op)
 {
     if (w->format == FORMAT_F64) return op == OP_rope_table && w->data;
     if (op == OP_rope_table || w->format < 0 || w->format >= FORMAT_COUNT || !w->data) return 0;
-    int quantised = cpu_packed_bytes(w->format, w->n_out, w->n_in) > 0;
-    return w->n_in % format_of(w->format)->block_weights == 0
-           && w->packed == (quantised && op != OP_embed);
+    if (w->n_in % format_of(w->format)->block_weights) return 0;
+    const int64_t group = (int64_t)cpu_packed_bytes(w->format, 1, w->n_in); /* 0 if not quantised */
+    if (w->packed != (group > 0 && op != OP_embed)) return 0;
+    return !w->packed || w->row_bytes * GROUP_ROWS >= group;
 }
 
 static int weights_are_sound(const program_tables *t, const op_record *op)

@@ -79,7 +79,7 @@ cdef extern from "cpu/cpu.h" nogil:
     cpu_device *cpu_device_create(int isa, int n_threads)
     void cpu_device_destroy(cpu_device *device)
     size_t cpu_packed_bytes(int fmt, int n_out, int n_in)
-    int cpu_pack(cpu_device *device, const weight_record *source, void *to)
+    int cpu_pack(cpu_device *device, const weight_record *source, void *to, size_t stride)
     cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op)
     void cpu_program_destroy(cpu_program *program)
     const float *cpu_program_value(const cpu_program *program, int value)
@@ -219,13 +219,13 @@ cdef class Device:
         """Asks a running step to stop between two ops, or takes that back."""
         self.cancelled = wanted
 
-    def pack(self, uintptr_t weight_record_address, uintptr_t to):
-        """Packs a matrix into memory of packed_bytes() bytes, on all threads."""
+    def pack(self, uintptr_t weight_record_address, uintptr_t to, size_t stride):
+        """Packs a matrix on all threads, its groups of 16 rows `stride` bytes apart."""
         cdef const weight_record *source = <const weight_record *>weight_record_address
         cdef cpu_device *handle = self.handle
         cdef int status
         with nogil:
-            status = cpu_pack(handle, source, <void *>to)
+            status = cpu_pack(handle, source, <void *>to, stride)
         if status:
             raise ValueError("this format is not packed")
 

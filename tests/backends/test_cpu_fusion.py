@@ -16,8 +16,10 @@ import pytest
 from harness import ISAS, Feed, Runner, as_weight, assert_same_bits, cpu_device, make_step
 
 from random_weights import random_weights
+from smelt import _cpu
 from smelt.formats import FORMATS
 from smelt.graph.ops import Value, Weight
+from smelt.graph.program import build, tables
 
 D = 512
 N = 9
@@ -94,6 +96,19 @@ def test_fused_is_plain_bit_for_bit(rule: str, formats: tuple[str, ...], bias: b
             assert kind in {op.kind for op in fused.program.ops}
             for n, y in wanted.items():
                 assert_same_bits(fused(n), y, f"{isa}, {threads} threads, {n} tokens")
+
+
+@pytest.mark.parametrize("formats", [("q5_k", "q5_k"), ("q8_0", "q4_k"), ("q6_k", "f16")])
+def test_gate_and_up_are_one_stream_of_memory(formats: tuple[str, str]) -> None:
+    """Unless one of them stays as it is in the file."""
+    program = build(norm_gate_up(formats, False).ops, N, N, fused=True)
+    flat = tables(program)
+    cpu_device().pack(program, flat)
+    packed = [record for record in flat.weights if record["packed"]]
+    group_bytes = [_cpu.packed_bytes(int(record["format"]), 1, D) for record in packed]
+    assert [16 * record["row_bytes"] for record in packed] == [sum(group_bytes)] * len(packed)
+    if len(packed) == 2:
+        assert packed[1]["data"] - packed[0]["data"] == group_bytes[0]
 
 
 @pytest.mark.parametrize("n_matmuls", [1, 2, 3, 4])

@@ -193,8 +193,9 @@ def test_records_of_packed_matrices_tell_where_their_groups_are(format: str) -> 
     rng = np.random.default_rng(0)
     weight = quantised_weight(rng, format, 33, widths(format)[1])
     x = np.zeros((1, weight.n_in), np.float32)
-    flat = tables(build(matmul(x, weight), 1, 1))
-    cpu_device().pack(flat)
+    program = build(matmul(x, weight), 1, 1)
+    flat = tables(program)
+    cpu_device().pack(program, flat)
     (record,) = (record for record in flat.weights if record["packed"])
     n_bytes = _cpu.packed_bytes(int(record["format"]), 33, weight.n_in)
     assert 3 * 16 * record["row_bytes"] == n_bytes

@@ -1,6 +1,8 @@
 /* Small Programs, recorded in C and run through the CPU device's own surface. */
 #include "recording.h"
 
+#include "cpu/packed.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,9 +81,11 @@ int add_matrix(recording *r, enum format format, int n_out, int n_in)
     CHECK(nbytes % 64 == 0, "%zu bytes: the guard page would not be beside them", nbytes);
     void *packed = add_memory(r, nbytes);
     cpu_device *device = cpu_device_create(0, 2);
-    CHECK(cpu_pack(device, &r->weights[weight], packed) == 0, "format %d is not packed", format);
+    size_t stride = cpu_packed_bytes((int)format, 1, n_in);
+    CHECK(cpu_pack(device, &r->weights[weight], packed, stride) == 0, "format %d is not packed", format);
     cpu_device_destroy(device);
     r->weights[weight].data = packed;
+    r->weights[weight].row_bytes = (int64_t)stride / GROUP_ROWS;
     r->weights[weight].packed = 1;
     return weight;
 }

@@ -32,21 +32,23 @@ typedef struct {
  * beyond what a thread will read is lost. */
 enum { PREFETCH_BYTES = 16384 };
 
-/* Groups of a matrix that are read side by side, and those that are read after them. */
+/* Groups of a matrix that are read side by side, `stride` bytes apart, and those that are read after
+ * them. */
 typedef struct {
     const uint8_t *at, *next;
+    size_t stride;
     int n_blocks;
 } packed_groups;
 
 /* Block b of group g. Behind its last block comes the first one of the group that is read next. */
 V_INLINE packed_block block_at(code_traits t, packed_groups groups, int g, int b)
 {
-    const size_t bytes = (size_t)packed_block_bytes(t), group = (size_t)groups.n_blocks * bytes;
-    const uint8_t *at = groups.at + (size_t)g * group + (size_t)b * bytes;
+    const size_t bytes = (size_t)packed_block_bytes(t);
+    const uint8_t *at = groups.at + (size_t)g * groups.stride + (size_t)b * bytes;
     const int ahead = b + 1 + PREFETCH_BYTES / packed_block_bytes(t);
     const uint8_t *then = ahead < groups.n_blocks ? groups.at + (size_t)ahead * bytes
                                   : groups.next + (size_t)(ahead - groups.n_blocks) * bytes;
-    then += (size_t)g * group;
+    then += (size_t)g * groups.stride;
     return (packed_block){at, at + plane_bytes(t, low_plane_width(t)), at + plane_bytes(t, t.bits), then};
 }
 
@@ -319,10 +321,11 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
 V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const activations *a,
                              int first_row, int n_groups, const uint8_t *next, float *y)
 {
-    const size_t bytes = group_bytes(t, weight->n_in), stride = (size_t)a->n_tokens * GROUP_ROWS;
-    const uint8_t *first = (const uint8_t *)weight->data + (size_t)(first_row / GROUP_ROWS) * bytes;
-    const packed_groups groups = {first, next, weight->n_in / t.block};
-    for (size_t i = 0; i < (size_t)n_groups * stride; i += GROUP_ROWS) vf_store(y + i, vf_zero());
+    const uint8_t *first = (const uint8_t *)weight->data + first_row * weight->row_bytes;
+    const packed_groups groups = {first, next, (size_t)weight->row_bytes * GROUP_ROWS,
+                                  weight->n_in / t.block};
+    const size_t n_sums = (size_t)n_groups * (size_t)a->n_tokens * GROUP_ROWS;
+    for (size_t i = 0; i < n_sums; i += GROUP_ROWS) vf_store(y + i, vf_zero());
     /* for a token or two it matters which cache is asked for memory, and so would a test at every line */
     if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
         few_tokens(t, groups, V_TILE_GROUPS, 1, a, y);
