@@ -7,8 +7,10 @@
 Both engines are loaded once a file; then rounds of (smelt, limits, llama.cpp, limits) alternate, so
 that whatever else the machine does hits all of them. Numbers are medians over the rounds. A limit
 is the best sample, since other work can only lower it; but a share is the median of what an engine
-reached of the limit just after it, since on a shared machine memory may be half as fast as it was a
-minute ago.
+reached of the typical limit just before and after it, since on a shared machine memory may be half
+as fast as it was a minute ago. Where it changes within a second that is still a guess; so smelt
+also decodes in turns with readings of memory, token by token, and "in turns" is the rate at which
+it reads weights and cache, beside theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +29,7 @@ from rich.table import Table
 
 from smelt.backends.cpu import Device
 from smelt.benchmark import Costs, Work
-from smelt.limits import Limits, Probe, best
+from smelt.limits import Limits, Probe, best, typical
 from smelt.plan import plan
 
 KINDS = ("decode", "prefill")
@@ -71,8 +73,8 @@ class Speed:
     """Of one file and one kind of work, n_tokens of them: what was reached, and what could be.
 
     rates: of each engine, tokens a second in every round. limit: what the machine could do at its
-    best, by memory or arithmetic as `bound` says; limits: just after each of the rates. bytes,
-    operations: of a token.
+    best, by memory or arithmetic as `bound` says; limits: around each of the rates. bytes,
+    operations: of a token. turns: of decode, smelt's shares of memory's rate in turns with it.
     """
 
     model: str
@@ -84,6 +86,7 @@ class Speed:
     bound: str
     bytes: float
     operations: float
+    turns: list[float] = field(default_factory=list)
 
     def median(self, engine: str) -> float:
         return statistics.median(self.rates[engine])
@@ -126,21 +129,37 @@ def works(path: Path, n_decode: int, n_prefill: int) -> dict[str, Work]:
     }
 
 
-Samples = dict[str, dict[str, list[tuple[float, Limits]]]]
+@dataclass
+class Samples:
+    """What one file's rounds have given.
+
+    rates: {kind: {engine: rates, each with the typical limits around it}}. turns: tokens decoded
+    in the time that a byte takes to be read. limits: every sample.
+    """
+
+    rates: dict[str, dict[str, list[tuple[float, Limits]]]]
+    turns: list[float]
+    limits: list[Limits]
 
 
 def measure(path: Path, names: list[str], probe: Probe, options: argparse.Namespace) -> Samples:
-    """Interleaved rounds over one file: {kind: {engine: rates, each with the limits after it}}."""
+    """Interleaved rounds over one file."""
     n_tokens = {"decode": options.decode, "prefill": options.prefill}
-    found: Samples = {kind: {n: [] for n in names} for kind in KINDS}
+    found = Samples({kind: {n: [] for n in names} for kind in KINDS}, [], [])
     children = {name: Child(name, path, options.threads) for name in names}
+    before = [probe.sample() for _ in range(3)]
     try:
         for number in track(range(options.rounds + 1), path.stem, transient=True):
             for name, child in children.items():
                 for kind in KINDS:
                     rate = child.measure(kind, n_tokens[kind])
+                    after = [probe.sample() for _ in range(3)]
                     if number:  # the first round warms up
-                        found[kind][name].append((rate, best(probe.sample() for _ in range(3))))
+                        found.rates[kind][name].append((rate, typical(before + after)))
+                        found.limits += after
+                    before = after
+            if number:
+                found.turns.append(children["smelt"].measure("turns", options.decode))
     finally:
         for child in children.values():
             child.close()
@@ -151,12 +170,11 @@ def compare(options: argparse.Namespace) -> Comparison:
     names = ["smelt"] if options.alone else ["smelt", "llama.cpp"]
     probe = Probe(Device(options.threads))
     found = {path: measure(path, names, probe, options) for path in options.models}
-    every = [samples[kind][name] for samples in found.values() for kind in KINDS for name in names]
-    limits, speeds = best(limits for pairs in every for _, limits in pairs), []
+    limits, speeds = best(limits for samples in found.values() for limits in samples.limits), []
     for path, samples in found.items():
         for kind, work in works(path, options.decode, options.prefill).items():
             seconds, bound = work.seconds(limits)
-            pairs = samples[kind].items()
+            pairs = samples.rates[kind].items()
             speeds.append(
                 Speed(
                     model=path.stem,
@@ -170,6 +188,7 @@ def compare(options: argparse.Namespace) -> Comparison:
                     bound=bound,
                     bytes=work.bytes,
                     operations=work.integer + work.floating,
+                    turns=[work.bytes * t for t in samples.turns] if kind == "decode" else [],
                 )
             )
     return Comparison(options.threads, options.rounds, limits, speeds)
@@ -180,13 +199,15 @@ def table(found: Comparison, kind: str) -> Table:
     speeds, engines = found.of(kind), found.engines
     shown = Table(
         title=f"{kind} of {speeds[0].n_tokens} tokens, {found.threads} threads, tokens/s: medians "
-        f"of {found.rounds} rounds, and shares of the limit just after",
+        f"of {found.rounds} rounds, and shares of the limit around them",
         title_justify="left",
     )
     shown.add_column("model", no_wrap=True)
     for engine in engines:
         shown.add_column(engine, justify="right")
         shown.add_column("share", justify="right")
+        if engine == "smelt" and kind == "decode":
+            shown.add_column("in turns", justify="right")
     shown.add_column("ratio", justify="right")
     shown.add_column("limit", justify="right")
     shown.add_column("by")
@@ -194,6 +215,8 @@ def table(found: Comparison, kind: str) -> Table:
         cells = []
         for engine in engines:
             cells += [f"{speed.median(engine):.1f}", f"{speed.share(engine):.0%}"]
+            if engine == "smelt" and kind == "decode":
+                cells.append(f"{statistics.median(speed.turns):.0%}")
         ratio = "" if speed.ratio is None else f"{speed.ratio:.2f}"
         shown.add_row(speed.model, *cells, ratio, f"{speed.limit:.1f}", speed.bound)
     return shown

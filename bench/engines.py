@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from typing import Protocol
 
 
@@ -42,6 +43,24 @@ class Smelt:
 
     def prefill(self, n_tokens: int) -> float:
         return self.engine.generate(random_prompt(n_tokens), 1).timings.prompt_per_second
+
+    def turns(self, n_tokens: int) -> float:
+        """Tokens decoded in the time that a byte takes to be read, where tokens and readings of
+        memory take turns: how fast it is changes within a second on some machines."""
+        from smelt.limits import AHEAD, Probe
+
+        assert self.engine.cpu_device
+        probe = Probe(self.engine.cpu_device)
+        pieces = self.engine.stream(random_prompt(8), n_tokens + 1, logit_bias=self.never)
+        next(pieces)
+        decoding, reading = 0.0, dict.fromkeys(AHEAD, 0.0)
+        for _ in range(n_tokens):
+            for ahead in AHEAD:
+                reading[ahead] += 1 / probe.read(ahead)
+            begun = time.perf_counter()
+            next(pieces)
+            decoding += time.perf_counter() - begun
+        return min(reading.values()) / decoding
 
 
 class LlamaCpp:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .backends.cpu import Device
 
-__all__ = ["Limits", "Probe", "best", "measure", "memory_to_read"]
+__all__ = ["AHEAD", "Limits", "Probe", "best", "measure", "memory_to_read", "typical"]
 
 LEAST_BYTES = 256 << 20
 BYTES_A_THREAD = 16 << 20  # no processor has that much cache a core
@@ -50,12 +50,15 @@ class Probe:
 
     def sample(self) -> Limits:
         """One sample of each; some 50 milliseconds."""
-        memory = self._memory.ctypes.data, self._memory.nbytes
         return Limits(
-            read=max(self._native.read_rate(*memory, ahead) for ahead in AHEAD),
+            read=max(self.read(ahead) for ahead in AHEAD),
             fma=self._arithmetic("fma", self._native.fma_rate),
             dot=self._arithmetic("dot", self._native.dot_rate),
         )
+
+    def read(self, ahead: int) -> float:
+        """Bytes a second, once through the memory, prefetching `ahead` bytes of what is read."""
+        return self._native.read_rate(self._memory.ctypes.data, self._memory.nbytes, ahead)
 
     def _arithmetic(self, name: str, rate_of: Callable[[int], float]) -> float:
         """The rate over as many rounds as take long enough, found out at the first call."""
@@ -77,8 +80,19 @@ def memory_to_read(threads: int) -> np.ndarray:
 
 def best(samples: Iterable[Limits]) -> Limits:
     """The largest of each rate."""
+    return _of_each(samples, max)
+
+
+def typical(samples: Iterable[Limits]) -> Limits:
+    """The median of each rate."""
+    import statistics
+
+    return _of_each(samples, statistics.median)
+
+
+def _of_each(samples: Iterable[Limits], choose: Callable[[list[float]], float]) -> Limits:
     kept = list(samples)
-    return Limits(*(max(getattr(s, name) for s in kept) for name in ("read", "fma", "dot")))
+    return Limits(*(choose([getattr(s, name) for s in kept]) for name in ("read", "fma", "dot")))
 
 
 def measure(threads: int | None = None, repeats: int = 10) -> Limits:
