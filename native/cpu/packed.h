@@ -1,10 +1,11 @@
 /* The layout that quantised matrices are turned into at load, and its sizes.
  *
- * Sixteen rows make a group, so that a vector lane is a row and no sum has to cross lanes. A group is
- * one block after another, and a block lies as it is read: one stream of memory, in which every load
- * of the kernel comes again a fixed distance further, so that the processor fetches ahead. (Sides in
- * a place of their own, or behind every second block so that planes begin on a line, cost a tenth to
- * a fifth of the speed.) Of a block, first the planes of code bits:
+ * Sixteen rows make a group, so that a vector lane is a row and no sum has to cross lanes; between the
+ * groups of a matrix there may be those of another (row_bytes in program.h). A group is one block
+ * after another, and a block lies as it is read: one stream of memory, in which every load of the
+ * kernel comes again a fixed distance further, so that the processor fetches ahead. (Sides in a place
+ * of their own, or behind every second block so that planes begin on a line, cost a tenth to a fifth
+ * of the speed.) Of a block, first the planes of code bits:
  *
  *   a plane holds `width` bits of every code; a unit of 64 bytes is four bytes of each row
  *   byte (r, c), bits width * i and up: the code of weight 4i + {0, 2, 1, 3}[c] of row r
