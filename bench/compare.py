@@ -216,7 +216,7 @@ def table(found: Comparison, kind: str) -> Table:
         for engine in engines:
             cells += [f"{speed.median(engine):.1f}", f"{speed.share(engine):.0%}"]
             if engine == "smelt" and kind == "decode":
-                cells.append(f"{statistics.median(speed.turns):.0%}")
+                cells.append(f"{statistics.median(speed.turns):.0%}" if speed.turns else "")
         ratio = "" if speed.ratio is None else f"{speed.ratio:.2f}"
         shown.add_row(speed.model, *cells, ratio, f"{speed.limit:.1f}", speed.bound)
     return shown

@@ -100,6 +100,25 @@ static void test_unsound_programs(void)
     recording_free(&good);
 }
 
+/* Groups of a packed matrix that would begin inside each other, and a matrix that is not packed. */
+static void test_unsound_matrices(void)
+{
+    enum { N_OUT = 33, N_IN = 64 };
+    float x[N_IN] = {1};
+    recording r = {.edge = EDGE_END};
+    int input = add_input(&r, 1, N_IN, x), weight = add_matrix(&r, FORMAT_Q8_0, N_OUT, N_IN);
+    add_op_xyw(&r, OP_matmul, input, add_result(&r, N_OUT), weight);
+    const weight_record good = r.weights[weight];
+    r.weights[weight].row_bytes = good.row_bytes - 1;
+    expect_refused(&r, 1, "groups that overlap");
+    r.weights[weight].row_bytes = -good.row_bytes;
+    expect_refused(&r, 1, "groups backwards");
+    r.weights[weight] = good;
+    r.weights[weight].packed = 0;
+    expect_refused(&r, 1, "a matrix as it is in the file");
+    recording_free(&r);
+}
+
 static void test_unsound_steps(void)
 {
     int never = 0;
@@ -231,6 +250,7 @@ static void test_fork(void)
 void test_replay(void)
 {
     test_unsound_programs();
+    test_unsound_matrices();
     test_unsound_steps();
     for (int n_threads = 1; n_threads <= 8; n_threads *= 2) test_cancel(n_threads);
     test_poll();
