@@ -185,8 +185,9 @@ class PlantedCore:
             def cancel(self, wanted: bool) -> None:
                 pass
 
-            def pack(self, record: int, to: int) -> None:
-                assert core.cpu_pack(handle, ctypes.c_void_p(record), ctypes.c_void_p(to)) == 0
+            def pack(self, record: int, to: int, stride: int) -> None:
+                places = ctypes.c_void_p(record), ctypes.c_void_p(to)
+                assert core.cpu_pack(handle, *places, ctypes.c_size_t(stride)) == 0
 
         device = Device()
         device.handle = handle  # type: ignore[attr-defined]
