@@ -37,7 +37,7 @@ void cpu_device_destroy(cpu_device *device);
 /* Quantised matrices are packed at load (see packed.h): the bytes that takes, 0 for formats that
  * stay as they are, and the packing itself, on all threads. Groups of 16 rows come to lie `stride`
  * bytes apart, so that those of two matrices can take turns. Returns 0, or -1 for a format that is not
- * packed. */
+ * packed and for groups that would overlap. */
 size_t cpu_packed_bytes(int format, int n_out, int n_in);
 int cpu_pack(cpu_device *device, const weight_record *from, void *to, size_t stride);
 

@@ -181,7 +181,8 @@ static void pack_groups(void *argument, int thread)
 
 int cpu_pack(cpu_device *device, const weight_record *from, void *to, size_t stride)
 {
-    if (cpu_packed_bytes(from->format, from->n_out, from->n_in) == 0) return -1;
+    const size_t group = cpu_packed_bytes(from->format, 1, from->n_in);
+    if (group == 0 || stride < group) return -1;
     packing p = {.from = from, .to = to, .stride = stride};
     atomic_init(&p.next, 0);
     pool_run(cpu_device_pool(device), pack_groups, &p);

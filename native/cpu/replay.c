@@ -86,7 +86,7 @@ static int weight_is_sound(const weight_record *w, int op)
     if (w->n_in % format_of(w->format)->block_weights) return 0;
     const int64_t group = (int64_t)cpu_packed_bytes(w->format, 1, w->n_in); /* 0 if not quantised */
     if (w->packed != (group > 0 && op != OP_embed)) return 0;
-    return !w->packed || w->row_bytes * GROUP_ROWS >= group;
+    return !w->packed || w->row_bytes >= group / GROUP_ROWS;
 }
 
 static int weights_are_sound(const program_tables *t, const op_record *op)

@@ -227,7 +227,7 @@ cdef class Device:
         with nogil:
             status = cpu_pack(handle, source, <void *>to, stride)
         if status:
-            raise ValueError("this format is not packed")
+            raise ValueError(f"a format that is not packed, or groups that overlap at {stride} bytes")
 
     def read_rate(self, uintptr_t memory, size_t n_bytes, size_t ahead):
         """Bytes a second at which all threads read memory, each its part and once."""

@@ -83,6 +83,7 @@ int add_matrix(recording *r, enum format format, int n_out, int n_in)
     cpu_device *device = cpu_device_create(0, 2);
     size_t stride = cpu_packed_bytes((int)format, 1, n_in);
     CHECK(cpu_pack(device, &r->weights[weight], packed, stride) == 0, "format %d is not packed", format);
+    CHECK(cpu_pack(device, &r->weights[weight], packed, stride - 1) < 0, "groups that overlap");
     cpu_device_destroy(device);
     r->weights[weight].data = packed;
     r->weights[weight].row_bytes = (int64_t)stride / GROUP_ROWS;
