@@ -91,46 +91,80 @@ typedef struct {
     float maximum, sum;
 } softmax_state;
 
-/* Turns the first n scores of a page into weights, and gives what earlier sums shrink by. */
-V_INLINE vf page_weights(float s[PAGE_TOKENS], int n, float scale, softmax_state *state)
+/* Turns the first n scores of every head's in a page [heads, PAGE_TOKENS] into weights, and gives what
+ * earlier sums shrink by. Heads go side by side, step by step: one alone would wait for its own results
+ * most of the time. */
+V_INLINE void page_weights(float *scores, int heads, int n, float scale, softmax_state *states,
+                           float shrink[V_HEADS])
 {
-    for (int i = n; i < PAGE_TOKENS; i++) s[i] = -INFINITY;
-    vf low = vf_mul(vf_load(s), vf_set(scale)), high = vf_mul(vf_load(s + 16), vf_set(scale));
-    float maximum = vf_maximum(vf_max(low, high));
-    maximum = maximum > state->maximum ? maximum : state->maximum;
-    low = vf_exp(vf_sub(low, vf_set(maximum)));
-    high = vf_exp(vf_sub(high, vf_set(maximum)));
-    vf_store(s, low);
-    vf_store(s + 16, high);
-    for (int i = n; i < PAGE_TOKENS; i++) s[i] = 0.0f;
-    vf shrink = vf_exp(vf_set(state->maximum - maximum));
-    float shrunk[16];
-    vf_store(shrunk, shrink);
-    state->sum = fmaf(state->sum, shrunk[0], vf_sum(vf_add(vf_load(s), vf_load(s + 16))));
-    state->maximum = maximum;
-    return shrink;
+    float before[16] = {0}, after[16] = {0}, shrunk[16];
+    vf low[V_HEADS], high[V_HEADS];
+    V_UNROLL for (int h = 0; h < heads; h++) {
+        float *s = scores + h * PAGE_TOKENS;
+        for (int i = n; i < PAGE_TOKENS; i++) s[i] = -INFINITY;
+        low[h] = vf_mul(vf_load(s), vf_set(scale)), high[h] = vf_mul(vf_load(s + 16), vf_set(scale));
+        const float maximum = vf_maximum(vf_max(low[h], high[h]));
+        before[h] = states[h].maximum;
+        after[h] = maximum > before[h] ? maximum : before[h];
+    }
+    V_UNROLL for (int h = 0; h < heads; h++) {
+        float *s = scores + h * PAGE_TOKENS;
+        vf_store(s, vf_exp(vf_sub(low[h], vf_set(after[h]))));
+        vf_store(s + 16, vf_exp(vf_sub(high[h], vf_set(after[h]))));
+        for (int i = n; i < PAGE_TOKENS; i++) s[i] = 0.0f;
+    }
+    vf_store(shrunk, vf_exp(vf_sub(vf_load(before), vf_load(after))));
+    V_UNROLL for (int h = 0; h < heads; h++) {
+        const float *s = scores + h * PAGE_TOKENS;
+        const float sum = vf_sum(vf_add(vf_load(s), vf_load(s + 16)));
+        states[h] = (softmax_state){after[h], fmaf(states[h].sum, shrunk[h], sum)};
+        shrink[h] = shrunk[h];
+    }
+}
+
+/* Shrinks 16 elements of the outputs [heads, head_stride], or twice so many, from element i on, and adds
+ * the first n positions' values times the heads' weights. */
+V_INLINE void page_mix(const float *weights, const float shrink[V_HEADS], page_view page, int is_half,
+                       int heads, int n, int head_stride, int i, int is_twice, float *out)
+{
+    vf low[V_HEADS], high[V_HEADS];
+    V_UNROLL for (int h = 0; h < heads; h++) {
+        float *o = out + h * head_stride + i;
+        low[h] = vf_mul(vf_load(o), vf_set(shrink[h]));
+        if (is_twice) high[h] = vf_mul(vf_load(o + 16), vf_set(shrink[h]));
+    }
+    for (int j = 0; j < n; j++) {
+        const int at = j * head_stride + i;
+        vf v_low = page_load(page.v, at, is_half), v_high = v_low;
+        prefetch_elements(page.next_v, at, is_half);
+        if (is_twice) {
+            v_high = page_load(page.v, at + 16, is_half);
+            prefetch_elements(page.next_v, at + 16, is_half);
+        }
+        V_UNROLL for (int h = 0; h < heads; h++) {
+            vf x = vf_set(weights[h * PAGE_TOKENS + j]);
+            low[h] = vf_fma(x, v_low, low[h]);
+            if (is_twice) high[h] = vf_fma(x, v_high, high[h]);
+        }
+    }
+    V_UNROLL for (int h = 0; h < heads; h++) {
+        float *o = out + h * head_stride + i;
+        vf_store(o, low[h]);
+        if (is_twice) vf_store(o + 16, high[h]);
+    }
 }
 
 /* Takes the first n positions of a page into the outputs [heads, head_stride] of one token's heads. */
 V_INLINE void attend_page(const float *q, page_view page, int is_half, int heads, int n, float scale,
                           int head_dim, int head_stride, softmax_state *states, float *out)
 {
-    float s[V_HEADS * PAGE_TOKENS];
-    vf shrink[V_HEADS], o[V_HEADS];
+    float s[V_HEADS * PAGE_TOKENS], shrink[V_HEADS];
     page_scores(q, page, is_half, heads, head_dim, s);
-    V_UNROLL for (int h = 0; h < heads; h++)
-        shrink[h] = page_weights(s + h * PAGE_TOKENS, n, scale, states + h);
-    for (int i = 0; i < head_stride; i += 16) {
-        V_UNROLL for (int h = 0; h < heads; h++)
-            o[h] = vf_mul(vf_load(out + h * head_stride + i), shrink[h]);
-        for (int j = 0; j < n; j++) {
-            vf v = page_load(page.v, j * head_stride + i, is_half);
-            prefetch_elements(page.next_v, j * head_stride + i, is_half);
-            V_UNROLL for (int h = 0; h < heads; h++)
-                o[h] = vf_fma(vf_set(s[h * PAGE_TOKENS + j]), v, o[h]);
-        }
-        V_UNROLL for (int h = 0; h < heads; h++) vf_store(out + h * head_stride + i, o[h]);
-    }
+    page_weights(s, heads, n, scale, states, shrink);
+    int i = 0;
+    for (; i + 32 <= head_stride; i += 32)
+        page_mix(s, shrink, page, is_half, heads, n, head_stride, i, 1, out);
+    if (i < head_stride) page_mix(s, shrink, page, is_half, heads, n, head_stride, i, 0, out);
 }
 
 /* The tokens of one run and the query heads that share one key and value head. */

@@ -95,7 +95,8 @@ V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups
 V_INLINE void add_sums(code_traits t, packed_block block, block_activations x,
                        const int32_t of[3][V_TILE_ROWS][16], int n, float *y)
 {
-    const block_end end = end_of(t, block);
+    block_end end;
+    find_end(t, block, 0, &end);
     for (int k = 0; k < n; k++) {
         vi high = vi_load(of[0][k]), low = vi_load(of[1][k]), dot = low;
         if (t.block == 256) {

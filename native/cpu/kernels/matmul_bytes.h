@@ -143,7 +143,8 @@ V_INLINE void dot_block(code_traits t, packed_block block, int into_l2, block_ac
         }
         for (int k = 0; k < n_tokens; k++) add_sub_blocks(t, block, x, k, turn, &sums[k], &total[k]);
     }
-    const block_end end = end_of(t, block);
+    block_end end;
+    find_end(t, block, 0, &end);
     for (int k = 0; k < n_tokens; k++) {
         vi dot = total[k].low;
         if (sums_fit(t)) dot = vi_add(dot, vi_sll(total[k].high, HALF_BITS));
@@ -204,7 +205,8 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
             total[k] = vi_add(total[k], dot[k]);
         }
     }
-    const block_end end = end_of(t, blocks[0]);
+    block_end end;
+    find_end(t, blocks[0], 0, &end);
     for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, total[k], y + k * GROUP_ROWS);
 }
 #endif

@@ -173,22 +173,48 @@ V_INLINE int sub_block_sum(code_traits t, block_activations x, int k, int sub_bl
     return sum_of(t, sums, first) + (n > 1 ? sum_of(t, sums, first + 1) : 0);
 }
 
-/* What a block's sums are finished with, the same for all tokens: d, m with its sign, and the minima. */
+/* What a block's sums are finished with, the same for all tokens: d, m with its sign, and factors of the
+ * sums of q, pair by pair: the minima, or what an offset comes to that was not taken off the codes. */
 typedef struct {
     vf d, m;
-    vh mins[8];
+    int offset;
+    vh factors[8];
 } block_end;
 
-V_INLINE block_end end_of(code_traits t, packed_block block)
+/* offset: how much codes were too large by when they were multiplied. (Not as a result: gcc copies.) */
+V_INLINE void find_end(code_traits t, packed_block block, int offset, block_end *end)
 {
     const uint16_t *d = d_at(t, block);
-    block_end end = {.d = vf_load_f16(d)};
-    if (t.mins == MIN_ADDED) end.m = vf_load_f16(d + GROUP_ROWS);
-    if (t.mins != MINS_SUBTRACTED) return end;
-    end.m = vf_mul(vf_load_f16(d + GROUP_ROWS), vf_set(-1.0f));
-    V_UNROLL
-    for (int i = 0; i < 8; i++) end.mins[i] = min_pair(t, block, i);
-    return end;
+    end->d = vf_load_f16(d);
+    end->offset = offset;
+    if (t.mins == MIN_ADDED) end->m = vf_load_f16(d + GROUP_ROWS);
+    if (t.mins == MINS_SUBTRACTED) {
+        end->m = vf_mul(vf_load_f16(d + GROUP_ROWS), vf_set(-1.0f));
+        V_UNROLL
+        for (int i = 0; i < 8; i++) end->factors[i] = min_pair(t, block, i);
+    } else if (offset && t.block == 256) {
+        V_UNROLL
+        for (int i = 0; i < 8; i++)
+            end->factors[i] = vh_mul(scale_pair(t, block, t.sub_block == 32 ? i / 2 : i),
+                                     vh_set((int16_t)-offset));
+    }
+}
+
+/* Whether a block's sums of q have factors, eight pairs; then those of a token are added to its minimum
+ * or, for an offset, to its sum. */
+V_INLINE int has_factors(code_traits t, const block_end *end)
+{
+    return t.mins == MINS_SUBTRACTED || (end->offset && t.block == 256);
+}
+
+/* Adds token k's sums over a block, exact ones, to y [16]. */
+V_INLINE void add_block(code_traits t, const block_end *end, block_activations x, int k, vi total,
+                        vi mins, float *y)
+{
+    const vf d = vf_set(x.d[k]);
+    vf sum = vf_fma(vf_from_vi(total), vf_mul(end->d, d), vf_load(y));
+    if (t.mins != NO_MINS) sum = vf_fma(vf_from_vi(mins), vf_mul(end->m, d), sum);
+    vf_store(y, sum);
 }
 
 /* Adds token k's sum over a block, an exact one, and that of min * q to y [16]. For MIN_ADDED the one
@@ -197,14 +223,12 @@ V_INLINE void end_block(code_traits t, const block_end *end, block_activations x
                         float *y)
 {
     const int16_t *sums = x.sums + k * (t.block / 16);
-    const vf d = vf_set(x.d[k]);
-    vf sum = vf_fma(vf_from_vi(total), vf_mul(end->d, d), vf_load(y));
     vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
+    vi *to = t.mins == MINS_SUBTRACTED ? &mins : &total;
     V_UNROLL
-    for (int i = 0; t.mins == MINS_SUBTRACTED && i < 8; i++)
-        mins = vi_dot(mins, end->mins[i], vh_broadcast2(sums + 2 * i));
-    if (t.mins != NO_MINS) sum = vf_fma(vf_from_vi(mins), vf_mul(end->m, d), sum);
-    vf_store(y, sum);
+    for (int i = 0; has_factors(t, end) && i < 8; i++)
+        *to = vi_dot(*to, end->factors[i], vh_broadcast2(sums + 2 * i));
+    add_block(t, end, x, k, total, mins, y);
 }
 
 /* Memory that is to be loaded where it is used, not kept in registers, which are for the sums. */

@@ -43,10 +43,118 @@ V_INLINE void dot_block(code_traits t, packed_block block, int into_l2, block_ac
             }
         }
     }
-    const block_end end = end_of(t, block);
+    block_end end;
+    find_end(t, block, 0, &end);
     for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, total[k], y + k * GROUP_ROWS);
 }
 #endif
+
+/* A span's weights, pair by pair, as they come in sums over a whole block. With bytes, codes and a scale
+ * meet in a multiply-add of bytes of which every second one is zero: so four codes are unpacked at once,
+ * and their offset is still in them. */
+typedef struct {
+    packed_block span;
+    plane_units units;
+    span_scales scales;
+#ifdef V_BYTES
+    vh even[2], odd[2], offset[2]; /* of each sub-block: its scale in every second byte; its offset */
+    vb codes;
+#endif
+} span_pairs;
+
+V_INLINE int by_bytes(code_traits t)
+{
+#ifdef V_BYTES
+    return has_scales(t);
+#else
+    (void)t;
+    return 0;
+#endif
+}
+
+/* How much next_pair's codes are too large by. */
+V_INLINE int words_offset(code_traits t)
+{
+#ifdef V_BYTES
+    if (by_bytes(t)) return byte_offset(t);
+#endif
+    return 0;
+}
+
+V_INLINE span_pairs pairs_of(code_traits t, packed_block block, int span, int centred)
+{
+    span_pairs pairs;
+    pairs.span = span_at(t, block, span);
+    if (!by_bytes(t)) pairs.scales = scales_of(t, block, span);
+#ifdef V_BYTES
+    for (int i = 0; by_bytes(t) && i < SPAN / t.sub_block; i++) {
+        const vh scale = scale_pair(t, block, pair_of(t, span, i * t.sub_block));
+        pairs.even[i] = vh_even_bytes(scale, span % 2);
+        pairs.odd[i] = vh_sll(pairs.even[i], 8);
+        if (byte_offset(t) && centred)
+            pairs.offset[i] = vh_mul(vh_twice(scale, span % 2), vh_set((int16_t)byte_offset(t)));
+    }
+#endif
+    return pairs;
+}
+
+/* Pair i; i = 0, 1, 2, ... */
+V_INLINE vh next_pair(code_traits t, span_pairs *pairs, int i, int centred)
+{
+    if (!by_bytes(t)) return scaled_pair(t, pairs->span, pairs->scales, i, &pairs->units);
+#ifdef V_BYTES
+    const int sub_block = 2 * i / t.sub_block;
+    if (i % 2 == 0) pairs->codes = code_quad(t, pairs->span, i / 2, &pairs->units);
+    const vh w = vh_dot_bytes(pairs->codes, i % 2 ? pairs->odd[sub_block] : pairs->even[sub_block]);
+    return byte_offset(t) && centred ? vh_sub(w, pairs->offset[sub_block]) : w;
+#endif
+}
+
+#if V_TILE_GROUPS > 1
+/* end_block of two groups and four tokens from token k on. */
+V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x, int k,
+                       const vi *first, const vi *second, float *y, size_t group_stride)
+{
+    const int to_total = t.mins != MINS_SUBTRACTED;
+    const int16_t *sums = x.sums + k * 16;
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3)
+#define BEGIN(k) vi x##k = to_total ? first[k] : vi_zero(), y##k = to_total ? second[k] : vi_zero();
+    EACH(BEGIN)
+#undef BEGIN
+    V_UNROLL
+    for (int i = 0; i < 8; i++)
+        vi_dot_four(&x0, &x1, &x2, &x3, &y0, &y1, &y2, &y3, ends[0].factors[i], ends[1].factors[i],
+                    sums + 2 * i, 16);
+#define ADD(j)                                                                                     \
+    add_block(t, &ends[0], x, k + j, to_total ? x##j : first[j], x##j, y + j * GROUP_ROWS);        \
+    add_block(t, &ends[1], x, k + j, to_total ? y##j : second[j], y##j,                            \
+              y + group_stride + j * GROUP_ROWS);
+    EACH(ADD)
+#undef ADD
+#undef EACH
+}
+#endif
+
+enum { MOST_TOKENS = 12 }; /* whose sums have names: compilers do not keep arrays of them in registers */
+
+/* end_block of one or two groups and n_tokens, whose sums are `dot`; offset: see find_end. */
+V_INLINE void end_tokens(code_traits t, const packed_block *blocks, int n_groups, block_activations x,
+                         int n_tokens, int offset, const vi dot[2][MOST_TOKENS], float *y,
+                         size_t group_stride)
+{
+    block_end ends[2];
+    for (int g = 0; g < n_groups; g++) find_end(t, blocks[g], offset, &ends[g]);
+    int begin = 0;
+#if V_TILE_GROUPS > 1
+    if (n_groups > 1 && has_factors(t, &ends[0]))
+        for (; begin + 4 <= n_tokens; begin += 4)
+            end_four(t, ends, x, begin, dot[0] + begin, dot[1] + begin, y + begin * GROUP_ROWS,
+                     group_stride);
+#endif
+    for (int g = 0; g < n_groups; g++, y += group_stride)
+        for (int k = begin; k < n_tokens; k++)
+            end_block(t, &ends[g], x, k, dot[g][k], y + k * GROUP_ROWS);
+}
 
 /* A block of one or two groups and 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales are
  * multiplied into the codes, which costs one product for all tokens and leaves one sum a token and
@@ -60,36 +168,42 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
     EACH_TOKEN(BEGIN)
 #undef BEGIN
     for (int s = 0; s < t.block / SPAN; s++) {
-        packed_block spans[2];
-        for (int g = 0; g < n_groups; g++) spans[g] = span_at(t, blocks[g], s);
-        span_scales scales[2];
-        for (int g = 0; g < n_groups; g++) scales[g] = scales_of(t, blocks[g], s);
-        plane_units units[2];
+        const int16_t *q = x.q + s * SPAN;
+        __asm__("" : "+r"(q)); /* or gcc counts a pointer up for every second product */
+        span_pairs pairs[2];
+        vh now[2], next[2];
+        for (int g = 0; g < n_groups; g++) {
+            pairs[g] = pairs_of(t, blocks[g], s, 0);
+            next[g] = next_pair(t, &pairs[g], 0, 0);
+        }
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
-            for (int g = 0; g < n_groups; g++)
+            for (int g = 0; g < n_groups; g++) {
                 prefetch_ahead(t, blocks[g], 1, s, t.block / SPAN, i, SPAN / 2);
-            vh w = scaled_pair(t, spans[0], scales[0], i, &units[0]), v = w;
-            if (n_groups > 1) v = scaled_pair(t, spans[1], scales[1], i, &units[1]);
+                now[g] = next[g];
+                if (i + 1 < SPAN / 2) next[g] = next_pair(t, &pairs[g], i + 1, 0);
+            }
+#define FOUR(k, l, m, n)                                                                           \
+    vi_dot_four(&first_##k, &first_##l, &first_##m, &first_##n, &second_##k, &second_##l,          \
+                &second_##m, &second_##n, now[0], now[1], q + k * t.block + 2 * i, t.block)
 #define DOT(k)                                                                                     \
-    if (k < n_tokens) {                                                                            \
-        vh pair = vh_broadcast2(x.q + t.block * k + s * SPAN + 2 * i);                             \
-        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
-        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
-    }
-            EACH_TOKEN(DOT)
+    if (k < n_tokens) first_##k = vi_dot_on(first_##k, now[0], vh_broadcast2(q + k * t.block + 2 * i));
+            if (n_groups > 1) {
+                FOUR(0, 1, 2, 3);
+                if (n_tokens > 4) FOUR(4, 5, 6, 7);
+            } else {
+                EACH_TOKEN(DOT)
+            }
+#undef FOUR
 #undef DOT
         }
     }
-    vi dot[2][8];
+    vi dot[2][MOST_TOKENS];
 #define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
     EACH_TOKEN(KEEP)
 #undef KEEP
 #undef EACH_TOKEN
-    for (int g = 0; g < n_groups; g++, y += group_stride) {
-        const block_end end = end_of(t, blocks[g]);
-        for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, dot[g][k], y + k * GROUP_ROWS);
-    }
+    end_tokens(t, blocks, n_groups, x, n_tokens, words_offset(t), dot, y, group_stride);
 }
 
 #ifndef V_AMX /* which takes the place of what follows */
@@ -101,13 +215,11 @@ typedef struct {
 V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
     for (int s = 0; s < t.block / SPAN; s++) {
-        packed_block span = span_at(t, block, s);
-        const span_scales scales = scales_of(t, block, s);
-        plane_units units;
+        span_pairs pairs = pairs_of(t, block, s, 1);
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
             prefetch_ahead(t, block, 1, s, t.block / SPAN, i, SPAN / 2);
-            vh_store(tile->codes[s * (SPAN / 2) + i], scaled_pair(t, span, scales, i, &units));
+            vh_store(tile->codes[s * (SPAN / 2) + i], next_pair(t, &pairs, i, 1));
         }
     }
 }
@@ -135,15 +247,12 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
         EACH_TOKEN(DOT)
 #undef DOT
     }
-    vi dot[2][12];
+    vi dot[2][MOST_TOKENS];
 #define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
     EACH_TOKEN(KEEP)
 #undef KEEP
     V_OPAQUE(dot);
 #undef EACH_TOKEN
-    for (int g = 0; g < n_groups; g++, y += group_stride) {
-        const block_end end = end_of(t, blocks[g]);
-        for (int k = 0; k < n_tokens; k++) end_block(t, &end, x, k, dot[g][k], y + k * GROUP_ROWS);
-    }
+    end_tokens(t, blocks, n_groups, x, n_tokens, 0, dot, y, group_stride);
 }
 #endif

@@ -222,6 +222,17 @@ V_INLINE void vh_store_bytes(int8_t *p, vh x)
     __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(x.a, x.b), 0xd8);
     _mm256_storeu_si256((__m256i *)p, _mm256_shuffle_epi8(bytes, order));
 }
+V_INLINE vh vh_even_bytes(vh x, int half)
+{
+    const __m128i first = _mm_setr_epi8(0, -1, 0, -1, 4, -1, 4, -1, 8, -1, 8, -1, 12, -1, 12, -1);
+    const __m128i second = _mm_setr_epi8(2, -1, 2, -1, 6, -1, 6, -1, 10, -1, 10, -1, 14, -1, 14, -1);
+    const __m256i places = _mm256_broadcastsi128_si256(half ? second : first);
+    return V_EACH_H(_mm256_shuffle_epi8(x.a, places), _mm256_shuffle_epi8(x.b, places));
+}
+V_INLINE vh vh_dot_bytes(vb x, vh y)
+{
+    return V_EACH_H(_mm256_maddubs_epi16(x.a, y.a), _mm256_maddubs_epi16(x.b, y.b));
+}
 V_INLINE vi vi_sll(vi x, int n)
 {
     return V_EACH_I(_mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n));

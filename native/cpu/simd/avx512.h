@@ -136,6 +136,28 @@ V_INLINE vi vi_dot_on(vi acc, vh a, vh b)
     return acc;
 #endif
 }
+/* vi_dot of x and of y with the pairs at q, q + stride, ..., of four tokens. stride: 16, 32 or 256. */
+V_INLINE void vi_dot_four(vi *x0, vi *x1, vi *x2, vi *x3, vi *y0, vi *y1, vi *y2, vi *y3, vh x, vh y,
+                          const int16_t *q, int stride)
+{
+#define TOKEN(k, bytes)                                                                            \
+    "vpbroadcastd " #k "*" #bytes "+%[q], %[pair]\n\t"                                             \
+    "vpdpwssd %[pair], %[x], %[x" #k "]\n\tvpdpwssd %[pair], %[y], %[y" #k "]\n\t"
+#define FOUR(bytes)                                                                                \
+    __asm__ volatile(TOKEN(0, bytes) TOKEN(1, bytes) TOKEN(2, bytes) TOKEN(3, bytes)               \
+            : [x0] "+v"(*x0), [x1] "+v"(*x1), [x2] "+v"(*x2), [x3] "+v"(*x3), [y0] "+v"(*y0),      \
+              [y1] "+v"(*y1), [y2] "+v"(*y2), [y3] "+v"(*y3), [pair] "=&v"(pair)                   \
+            : [x] "v"(x), [y] "v"(y), [q] "m"(*(const int16_t(*)[3 * (bytes) / 2 + 2])q))
+    __m512i pair;
+    if (stride == 256)
+        FOUR(512);
+    else if (stride == 32)
+        FOUR(64);
+    else
+        FOUR(32);
+#undef FOUR
+#undef TOKEN
+}
 V_INLINE float vf_sum(vf a) /* ((l + l8) + l4 ...): the order every instruction set keeps */
 {
     __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -158,6 +180,16 @@ V_INLINE void vh_store_bytes(int8_t *p, vh a)
     const __m256i order = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
     _mm256_storeu_si256((__m256i *)p, _mm256_shuffle_epi8(_mm512_cvtepi16_epi8(a), order));
+}
+V_INLINE vh vh_even_bytes(vh a, int half) /* as bytes, of every row: a[half], 0, a[half], 0 */
+{
+    const __m128i first = _mm_setr_epi8(0, -1, 0, -1, 4, -1, 4, -1, 8, -1, 8, -1, 12, -1, 12, -1);
+    const __m128i second = _mm_setr_epi8(2, -1, 2, -1, 6, -1, 6, -1, 10, -1, 10, -1, 14, -1, 14, -1);
+    return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(half ? second : first));
+}
+V_INLINE vh vh_dot_bytes(vb a, vh b) /* of bytes: a[2i] b[2i] + a[2i+1] b[2i+1], which fits */
+{
+    return _mm512_maddubs_epi16(a, b);
 }
 V_INLINE vi vi_sll(vi a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
 
