@@ -7,6 +7,7 @@ prints how many checks passed; a compiler, sanitizer or emulator that is missing
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -60,15 +61,40 @@ def command(variant: Variant, folder: Path) -> tuple[list[str], list[str]]:
     return build, run
 
 
+def march_of(source: Path) -> list[str]:
+    """Options that hold the GNU assembler to the instructions which an isa/ unit names. A compiler
+    refuses intrinsics of another set but takes any word in inline assembly, and then only a
+    processor without it would tell."""
+    found = re.search(r'GCC target\("([^="]+)"\)', source.read_text("utf-8"))
+    if source.parent.name != "isa" or not found:
+        return []
+    names = re.sub("(avx512|avx|amx)-?(vnni|tile|int8)", r"\1_\2", found[1])
+    return [f"-Wa,-march=generic64+{names.replace(',', '+')}"]
+
+
+def takes_march(compile_command: Sequence[str], folder: Path) -> bool:
+    """Whether the compiler is for x86 and its assembler is the GNU one."""
+    foreign = folder / "foreign.c"
+    foreign.write_text('void f(void) { __asm__("vpdpwssd %zmm1, %zmm2, %zmm0"); }\n')
+    line = [*compile_command, "-c", str(foreign), "-o", str(foreign.with_suffix(".o"))]
+    held = [*line, *march_of(NATIVE / "cpu" / "isa" / "avx512.c")]
+    codes = [
+        subprocess.run(each, capture_output=True, check=False).returncode for each in (line, held)
+    ]
+    return codes[0] == 0 and codes[1] != 0
+
+
 def build_program(
     compile_command: Sequence[str], sources: Sequence[Path], includes: Sequence[Path], to: Path
 ) -> None:
     """Compiles the sources side by side and links them."""
     options = [f"-I{path}" for path in includes]
+    is_held = takes_march(compile_command, to.parent)
 
     def compile_one(source: Path) -> str:
         target = to.parent / f"{to.name}-{'-'.join(source.relative_to(ROOT).parts)}.o"
-        line = [*compile_command, *options, "-c", str(source), "-o", str(target)]
+        held = march_of(source) if is_held else []
+        line = [*compile_command, *options, *held, "-c", str(source), "-o", str(target)]
         done = subprocess.run(line, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-4000:]
         return str(target)

@@ -135,11 +135,11 @@ V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x
 }
 #endif
 
-enum { MOST_TOKENS = 12 }; /* whose sums have names: compilers do not keep arrays of them in registers */
+enum { NAMED_SUMS = 12 }; /* of a group: compilers do not keep arrays of this size in registers */
 
 /* end_block of one or two groups and n_tokens, whose sums are `dot`; offset: see find_end. */
 V_INLINE void end_tokens(code_traits t, const packed_block *blocks, int n_groups, block_activations x,
-                         int n_tokens, int offset, const vi dot[2][MOST_TOKENS], float *y,
+                         int n_tokens, int offset, const vi dot[2][NAMED_SUMS], float *y,
                          size_t group_stride)
 {
     block_end ends[2];
@@ -198,7 +198,7 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
 #undef DOT
         }
     }
-    vi dot[2][MOST_TOKENS];
+    vi dot[2][NAMED_SUMS];
 #define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
     EACH_TOKEN(KEEP)
 #undef KEEP
@@ -232,7 +232,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
                           size_t group_stride)
 {
 #define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
-    static_assert(V_TILE_TOKENS <= 12 && V_TILE_GROUPS <= 2, "names of the sums");
+    static_assert(V_TILE_TOKENS <= NAMED_SUMS && V_TILE_GROUPS <= 2, "names of the sums");
 #define BEGIN(k) vi first_##k = vi_zero(), second_##k = vi_zero();
     EACH_TOKEN(BEGIN)
 #undef BEGIN
@@ -247,7 +247,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
         EACH_TOKEN(DOT)
 #undef DOT
     }
-    vi dot[2][MOST_TOKENS];
+    vi dot[2][NAMED_SUMS];
 #define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
     EACH_TOKEN(KEEP)
 #undef KEEP

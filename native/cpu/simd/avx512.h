@@ -136,27 +136,32 @@ V_INLINE vi vi_dot_on(vi acc, vh a, vh b)
     return acc;
 #endif
 }
-/* vi_dot of x and of y with the pairs at q, q + stride, ..., of four tokens. stride: 16, 32 or 256. */
+/* vi_dot of x and of y with the pairs at q, q + stride, ..., of four tokens. In one piece: otherwise gcc
+ * moves loads and copies sums. And volatile, so that what a caller unpacks for the next products comes
+ * before these, since a processor takes what is ready in the order it was written. */
 V_INLINE void vi_dot_four(vi *x0, vi *x1, vi *x2, vi *x3, vi *y0, vi *y1, vi *y2, vi *y3, vh x, vh y,
                           const int16_t *q, int stride)
 {
-#define TOKEN(k, bytes)                                                                            \
-    "vpbroadcastd " #k "*" #bytes "+%[q], %[pair]\n\t"                                             \
-    "vpdpwssd %[pair], %[x], %[x" #k "]\n\tvpdpwssd %[pair], %[y], %[y" #k "]\n\t"
-#define FOUR(bytes)                                                                                \
-    __asm__ volatile(TOKEN(0, bytes) TOKEN(1, bytes) TOKEN(2, bytes) TOKEN(3, bytes)               \
-            : [x0] "+v"(*x0), [x1] "+v"(*x1), [x2] "+v"(*x2), [x3] "+v"(*x3), [y0] "+v"(*y0),      \
-              [y1] "+v"(*y1), [y2] "+v"(*y2), [y3] "+v"(*y3), [pair] "=&v"(pair)                   \
-            : [x] "v"(x), [y] "v"(y), [q] "m"(*(const int16_t(*)[3 * (bytes) / 2 + 2])q))
-    __m512i pair;
-    if (stride == 256)
-        FOUR(512);
-    else if (stride == 32)
-        FOUR(64);
-    else
-        FOUR(32);
-#undef FOUR
+#ifdef V_VNNI
+#define DOT(sum, a) "vpdpwssd %[pair], %[" a "], %[" sum "]\n\t"
+#else
+#define DOT(sum, a) "vpmaddwd %[pair], %[" a "], %[dot]\n\tvpaddd %[dot], %[" sum "], %[" sum "]\n\t"
+#endif
+#define TOKEN(k) "vpbroadcastd %[q" #k "], %[pair]\n\t" DOT("x" #k, "x") DOT("y" #k, "y")
+#define PAIR(k) [q##k] "m"(*(const int16_t(*)[2])(q + k * stride))
+    __m512i pair, dot = x;
+    __asm__ volatile(TOKEN(0) TOKEN(1) TOKEN(2) TOKEN(3)
+                     : [x0] "+v"(*x0), [x1] "+v"(*x1), [x2] "+v"(*x2), [x3] "+v"(*x3),
+                       [y0] "+v"(*y0), [y1] "+v"(*y1), [y2] "+v"(*y2), [y3] "+v"(*y3),
+#ifndef V_VNNI
+                       [dot] "=&v"(dot),
+#endif
+                       [pair] "=&v"(pair)
+                     : [x] "v"(x), [y] "v"(y), PAIR(0), PAIR(1), PAIR(2), PAIR(3));
+    (void)dot;
+#undef PAIR
 #undef TOKEN
+#undef DOT
 }
 V_INLINE float vf_sum(vf a) /* ((l + l8) + l4 ...): the order every instruction set keeps */
 {
