@@ -51,7 +51,7 @@ V_INLINE void dot_block(code_traits t, packed_block block, int into_l2, block_ac
 
 /* A span's weights, pair by pair, as they come in sums over a whole block. With bytes, codes and a scale
  * meet in a multiply-add of bytes of which every second one is zero: so four codes are unpacked at once,
- * and their offset is still in them. */
+ * and their offset is still in them unless that is wanted off (`centred`). */
 typedef struct {
     packed_block span;
     plane_units units;
@@ -72,7 +72,7 @@ V_INLINE int by_bytes(code_traits t)
 #endif
 }
 
-/* How much next_pair's codes are too large by. */
+/* How much codes are too large by that next_pair gives and are not centred. */
 V_INLINE int words_offset(code_traits t)
 {
 #ifdef V_BYTES
@@ -98,16 +98,20 @@ V_INLINE span_pairs pairs_of(code_traits t, packed_block block, int span, int ce
     return pairs;
 }
 
-/* Pair i; i = 0, 1, 2, ... */
+/* Pair i; i = 0, 1, 2, ... centred: with the offset taken off, for what many tokens use. */
 V_INLINE vh next_pair(code_traits t, span_pairs *pairs, int i, int centred)
 {
-    if (!by_bytes(t)) return scaled_pair(t, pairs->span, pairs->scales, i, &pairs->units);
 #ifdef V_BYTES
-    const int sub_block = 2 * i / t.sub_block;
-    if (i % 2 == 0) pairs->codes = code_quad(t, pairs->span, i / 2, &pairs->units);
-    const vh w = vh_dot_bytes(pairs->codes, i % 2 ? pairs->odd[sub_block] : pairs->even[sub_block]);
-    return byte_offset(t) && centred ? vh_sub(w, pairs->offset[sub_block]) : w;
+    if (by_bytes(t)) {
+        const int sub_block = 2 * i / t.sub_block;
+        if (i % 2 == 0) pairs->codes = code_quad(t, pairs->span, i / 2, &pairs->units);
+        const vh scales = i % 2 ? pairs->odd[sub_block] : pairs->even[sub_block];
+        const vh w = vh_dot_bytes(pairs->codes, scales);
+        return byte_offset(t) && centred ? vh_sub(w, pairs->offset[sub_block]) : w;
+    }
 #endif
+    (void)centred;
+    return scaled_pair(t, pairs->span, pairs->scales, i, &pairs->units);
 }
 
 #if V_TILE_GROUPS > 1
@@ -188,12 +192,14 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
                 &second_##m, &second_##n, now[0], now[1], q + k * t.block + 2 * i, t.block)
 #define DOT(k)                                                                                     \
     if (k < n_tokens) first_##k = vi_dot_on(first_##k, now[0], vh_broadcast2(q + k * t.block + 2 * i));
+#if V_TILE_GROUPS > 1
             if (n_groups > 1) {
                 FOUR(0, 1, 2, 3);
                 if (n_tokens > 4) FOUR(4, 5, 6, 7);
-            } else {
-                EACH_TOKEN(DOT)
+                continue;
             }
+#endif
+            EACH_TOKEN(DOT)
 #undef FOUR
 #undef DOT
         }
