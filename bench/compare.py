@@ -149,7 +149,9 @@ def measure(path: Path, names: list[str], probe: Probe, options: argparse.Namesp
     children = {name: Child(name, path, options.threads) for name in names}
     before = [probe.sample() for _ in range(3)]
     try:
-        for number in track(range(options.rounds + 1), path.stem, transient=True):
+        rounds = range(options.rounds + 1)
+        quiet = not sys.stdout.isatty()
+        for number in track(rounds, path.stem, transient=True, disable=quiet):
             for name, child in children.items():
                 for kind in KINDS:
                     rate = child.measure(kind, n_tokens[kind])

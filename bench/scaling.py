@@ -90,7 +90,8 @@ def steps(path: Path, threads: int, rounds: int) -> tuple[float, float, float]:
         short = [begun(SHORT) for _ in range(SEQUENCES)]
         kinds = [short[:1], short, [begun(LONG)]]
         seconds: list[list[float]] = [[] for _ in kinds]
-        for _ in track(range(rounds), path.stem, transient=True):
+        quiet = not sys.stdout.isatty()
+        for _ in track(range(rounds), path.stem, transient=True, disable=quiet):
             for sequences, taken in zip(kinds, seconds, strict=True):
                 taken.append(step([(sequence, [0], [0]) for sequence in sequences]))
     one, batch, long = map(statistics.median, seconds)
@@ -106,16 +107,20 @@ def measure(path: Path, options: argparse.Namespace) -> Scaling:
 
 def table(found: list[Scaling], threads: int) -> Table:
     """What a person reads."""
-    shown = Table(title=f"{threads} threads, medians", title_justify="left")
+    shown = Table(
+        title=f"{threads} threads: tokens/s of one sequence and of {SEQUENCES}, a step after "
+        f"{LONG:,} tokens beside one after {SHORT}, and each start",
+        title_justify="left",
+    )
     shown.add_column("model", no_wrap=True)
     for name in (
         "tokens/s",
         f"of {SEQUENCES}",
         "ratio",
-        f"step after {LONG:,} / {SHORT}",
+        f"{LONG:,} / {SHORT}",
         "first token, s",
         "MiB resident",
-        "of file",
+        "of a file",
     ):
         shown.add_column(name, justify="right")
     for each in found:
@@ -141,9 +146,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60, help="steps of each kind (default: 60)")
     parser.add_argument("--starts", type=int, default=3, help="processes (default: 3)")
     options = parser.parse_args()
+    if min(options.threads, options.rounds, options.starts) < 1:
+        parser.error("expected at least one thread, round and start")
     found = [measure(path, options) for path in options.models]
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table(found, options.threads))
+    Console(width=None if sys.stdout.isatty() else 120).print(table(found, options.threads))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "native"
 NATIVE = ROOT / "native"
 FLAGS = ["-std=c11", "-ffp-contract=off", "-pthread", "-Wall", "-DV_EMULATE_AMX"]
+FLAGS += ["-Werror=implicit-function-declaration", "-Werror=return-type"]  # clang's are errors
 SANITIZE = ["-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 
 

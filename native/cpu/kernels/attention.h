@@ -95,9 +95,10 @@ typedef struct {
  * earlier sums shrink by. Heads go side by side, step by step: one alone would wait for its own results
  * most of the time. */
 V_INLINE void page_weights(float *scores, int heads, int n, float scale, softmax_state *states,
-                           float shrink[V_HEADS])
+                           float shrink[16])
 {
-    float before[16] = {0}, after[16] = {0}, shrunk[16];
+    static_assert(V_HEADS <= 16, "what they shrink by is one vector");
+    float before[16] = {0}, after[16] = {0};
     vf low[V_HEADS], high[V_HEADS];
     V_UNROLL for (int h = 0; h < heads; h++) {
         float *s = scores + h * PAGE_TOKENS;
@@ -113,18 +114,17 @@ V_INLINE void page_weights(float *scores, int heads, int n, float scale, softmax
         vf_store(s + 16, vf_exp(vf_sub(high[h], vf_set(after[h]))));
         for (int i = n; i < PAGE_TOKENS; i++) s[i] = 0.0f;
     }
-    vf_store(shrunk, vf_exp(vf_sub(vf_load(before), vf_load(after))));
+    vf_store(shrink, vf_exp(vf_sub(vf_load(before), vf_load(after))));
     V_UNROLL for (int h = 0; h < heads; h++) {
         const float *s = scores + h * PAGE_TOKENS;
         const float sum = vf_sum(vf_add(vf_load(s), vf_load(s + 16)));
-        states[h] = (softmax_state){after[h], fmaf(states[h].sum, shrunk[h], sum)};
-        shrink[h] = shrunk[h];
+        states[h] = (softmax_state){after[h], fmaf(states[h].sum, shrink[h], sum)};
     }
 }
 
 /* Shrinks 16 elements of the outputs [heads, head_stride], or twice so many, from element i on, and adds
  * the first n positions' values times the heads' weights. */
-V_INLINE void page_mix(const float *weights, const float shrink[V_HEADS], page_view page, int is_half,
+V_INLINE void page_mix(const float *weights, const float shrink[16], page_view page, int is_half,
                        int heads, int n, int head_stride, int i, int is_twice, float *out)
 {
     vf low[V_HEADS], high[V_HEADS];
@@ -158,7 +158,7 @@ V_INLINE void page_mix(const float *weights, const float shrink[V_HEADS], page_v
 V_INLINE void attend_page(const float *q, page_view page, int is_half, int heads, int n, float scale,
                           int head_dim, int head_stride, softmax_state *states, float *out)
 {
-    float s[V_HEADS * PAGE_TOKENS], shrink[V_HEADS];
+    float s[V_HEADS * PAGE_TOKENS], shrink[16];
     page_scores(q, page, is_half, heads, head_dim, s);
     page_weights(s, heads, n, scale, states, shrink);
     int i = 0;

@@ -72,7 +72,8 @@ V_INLINE int by_bytes(code_traits t)
 #endif
 }
 
-/* How much codes are too large by that next_pair gives and are not centred. */
+/* How much codes are too large by that next_pair gives and are not centred. Sums with them may pass 2^31
+ * and come back when the offset is taken off: vectors of int32 wrap. */
 V_INLINE int words_offset(code_traits t)
 {
 #ifdef V_BYTES

@@ -192,7 +192,7 @@ V_INLINE vh vh_even_bytes(vh a, int half) /* as bytes, of every row: a[half], 0,
     const __m128i second = _mm_setr_epi8(2, -1, 2, -1, 6, -1, 6, -1, 10, -1, 10, -1, 14, -1, 14, -1);
     return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(half ? second : first));
 }
-V_INLINE vh vh_dot_bytes(vb a, vh b) /* of bytes: a[2i] b[2i] + a[2i+1] b[2i+1], which fits */
+V_INLINE vh vh_dot_bytes(vb a, vh b) /* of bytes, a's unsigned: a[2i] b[2i] + a[2i+1] b[2i+1], which fits */
 {
     return _mm512_maddubs_epi16(a, b);
 }
