@@ -59,6 +59,10 @@ typedef struct {
  * positions and no score needs a horizontal sum; V as [n_kv_heads, PAGE_TOKENS, head_stride].
  */
 enum { SLAB_PAGES = 16 };
+typedef struct {
+    char *pages;     /* [SLAB_PAGES, page_bytes] */
+    void *allocated; /* what they lie in */
+} kv_slab;
 
 struct cpu_kv {
     int n_layers, n_kv_heads, head_dim, type;
@@ -68,12 +72,12 @@ struct cpu_kv {
     int64_t k_bytes, v_bytes;  /* of one layer in one page */
     int64_t page_bytes;
     int n_slabs;
-    char **slabs;
+    kv_slab *slabs;
 };
 
 static inline char *kv_k(const cpu_kv *kv, int page, int layer)
 {
-    return kv->slabs[page / SLAB_PAGES] + page % SLAB_PAGES * kv->page_bytes
+    return kv->slabs[page / SLAB_PAGES].pages + page % SLAB_PAGES * kv->page_bytes
            + layer * (kv->k_bytes + kv->v_bytes);
 }
 

@@ -1,8 +1,12 @@
 /* The page pool of the KV cache: slabs of pages, added as sequences grow and never moved. */
+#define _DEFAULT_SOURCE /* madvise */
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "cpu/internal.h"
 #include "half.h"
+
+enum { LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
 cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
 {
@@ -24,7 +28,7 @@ cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
 void cpu_kv_destroy(cpu_kv *kv)
 {
     if (!kv) return;
-    for (int i = 0; i < kv->n_slabs; i++) free(kv->slabs[i]);
+    for (int i = 0; i < kv->n_slabs; i++) free(kv->slabs[i].allocated);
     free(kv->slabs);
     free(kv);
 }
@@ -53,18 +57,33 @@ int cpu_kv_read(const cpu_kv *kv, int page, int layer, int first, int end, float
     return 0;
 }
 
+/* Zeroed, as the tail of a head is read; a large one costs no memory until it is written. Attention
+ * goes from place to place in it, each as large as one of the system's small pages, and by then the
+ * weights have taken the place of what the processor knew of their addresses: so a large slab asks for
+ * huge pages, which Linux gives to whole ones alone. */
+static kv_slab allocate_slab(size_t bytes)
+{
+    const size_t alignment = bytes < HUGE_PAGE_BYTES ? LINE_BYTES : HUGE_PAGE_BYTES;
+    kv_slab slab = {.allocated = calloc(1, bytes + alignment)};
+    if (!slab.allocated) return slab;
+    slab.pages = (char *)(((uintptr_t)slab.allocated + alignment - 1) / alignment * alignment);
+#ifdef MADV_HUGEPAGE
+    if (alignment == HUGE_PAGE_BYTES) madvise(slab.pages, bytes, MADV_HUGEPAGE); /* or goes without */
+#endif
+    return slab;
+}
+
 int cpu_kv_grow(cpu_kv *kv, int n_pages)
 {
     int wanted = (n_pages + SLAB_PAGES - 1) / SLAB_PAGES;
     if (wanted > kv->n_slabs) {
-        char **slabs = realloc(kv->slabs, (size_t)wanted * sizeof *slabs);
+        kv_slab *slabs = realloc(kv->slabs, (size_t)wanted * sizeof *slabs);
         if (!slabs) return -1;
         kv->slabs = slabs;
     }
     while (kv->n_slabs < wanted) {
-        /* zeroed: the tail of a head is read; and large ones cost no memory until written */
-        char *slab = calloc(SLAB_PAGES, (size_t)kv->page_bytes);
-        if (!slab) return -1;
+        kv_slab slab = allocate_slab(SLAB_PAGES * (size_t)kv->page_bytes);
+        if (!slab.pages) return -1;
         kv->slabs[kv->n_slabs++] = slab;
         kv->n_pages = kv->n_slabs * SLAB_PAGES;
     }
