@@ -149,11 +149,20 @@ V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const 
     const size_t width = (size_t)value_width(w, output);
     const size_t place = (size_t)a->first * width + (size_t)unit * (size_t)unit_rows(a);
     float *out = value_data(w, output) + place;
-    for (int t = 0; t < a->n_tokens; t++)
-        for (int r = 0; r < n_rows; r++) {
-            size_t at = (size_t)t * width + (size_t)r;
-            out[at] = y[unit_place(a, t, r)] + (residual ? residual[place + at] : 0.0f);
+    for (int r = 0; r < n_rows; r += GROUP_ROWS) {
+        const int n = n_rows - r;
+        for (int t = 0; t < a->n_tokens; t++) {
+            const size_t at = (size_t)t * width + (size_t)r;
+            vf sums = vf_load(y + unit_place(a, t, r));
+            if (n >= GROUP_ROWS) {
+                if (residual) sums = vf_add(sums, vf_load(residual + place + at));
+                vf_store(out + at, sums);
+            } else {
+                if (residual) sums = vf_add(sums, vf_load_part(residual + place + at, n));
+                vf_store_part(out + at, sums, n);
+            }
         }
+    }
 }
 
 /* y_i = x W_i^T [+ b_i] [+ residual] for the op's matrices */
