@@ -36,6 +36,10 @@
 #define HAVE_NEONDOT 0
 #endif
 
-#ifndef V_INLINE
+/* What a kernel is put together from becomes one function, with its traits as constants. Not where nothing
+ * is optimised: there every copy would be compiled as it stands, for minutes. */
+#if !defined(V_INLINE) && defined(__OPTIMIZE__)
 #define V_INLINE static inline __attribute__((always_inline))
+#elif !defined(V_INLINE)
+#define V_INLINE static inline
 #endif
