@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cases.h"
+#include "cpu/internal.h"
 #include "half.h"
 #include "recording.h"
 
@@ -183,6 +184,26 @@ static void test_pool_growth(void)
     cpu_kv_destroy(kv);
 }
 
+/* Slabs above and below the size of a huge page: zeros to the last byte, and whole lines. */
+static void test_slabs(int head_dim)
+{
+    enum { LAYERS = 4, KV_HEADS = 8 };
+    const size_t n = (size_t)(PAGE_TOKENS * KV_HEADS * head_dim);
+    float *keys = malloc(n * sizeof *keys), *values = malloc(n * sizeof *values);
+    cpu_kv *kv = cpu_kv_create(LAYERS, KV_HEADS, head_dim, KV_F32);
+    CHECK(kv && cpu_kv_grow(kv, SLAB_PAGES + 1) == 0, "two slabs");
+    for (int page = 0; kv && page < 2 * SLAB_PAGES; page += SLAB_PAGES - 1) {
+        CHECK((uintptr_t)kv_k(kv, page, 0) % 64 == 0, "page %d begins amid a line", page);
+        CHECK(!cpu_kv_read(kv, page, LAYERS - 1, 0, PAGE_TOKENS, keys, values), "page %d", page);
+        size_t i = 0;
+        while (i < n && keys[i] == 0.0f && values[i] == 0.0f) i++;
+        CHECK(i == n, "page %d is not zero at %zu", page, i);
+    }
+    cpu_kv_destroy(kv);
+    free(keys);
+    free(values);
+}
+
 void test_attention(void)
 {
     static const attention_case cases[] = {
@@ -194,5 +215,7 @@ void test_attention(void)
         {2, 2, 48, 16, KV_F32, PLAN_ROPE_NEOX},
     };
     test_pool_growth();
+    test_slabs(16);
+    test_slabs(128);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_case(&cases[i]);
 }
