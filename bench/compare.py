@@ -23,14 +23,13 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from smelt.backends.cpu import Device
 from smelt.benchmark import Costs, Work
 from smelt.limits import Limits, Probe, best, typical
 from smelt.plan import plan
+from terminal import console, rounds
 
 KINDS = ("decode", "prefill")
 PROMPT = 8  # tokens before those that are decoded: see engines.py
@@ -149,9 +148,7 @@ def measure(path: Path, names: list[str], probe: Probe, options: argparse.Namesp
     children = {name: Child(name, path, options.threads) for name in names}
     before = [probe.sample() for _ in range(3)]
     try:
-        rounds = range(options.rounds + 1)
-        quiet = not sys.stdout.isatty()
-        for number in track(rounds, path.stem, transient=True, disable=quiet):
+        for number in rounds(options.rounds + 1, path.stem):
             for name, child in children.items():
                 for kind in KINDS:
                     rate = child.measure(kind, n_tokens[kind])
@@ -255,11 +252,11 @@ def main() -> None:
     if bool(options.models) == bool(options.read):
         parser.error("expected models to be measured, or --read JSON")
     found = read(options.read.read_text("utf-8")) if options.read else compare(options)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    terminal = console(160)
     for kind in KINDS:
-        console.print(table(found, kind))
+        terminal.print(table(found, kind))
     limits = found.limits
-    console.print(
+    terminal.print(
         f"this machine reads {limits.read / 1e9:.1f} GB/s and computes {limits.dot / 1e9:.0f} G "
         f"int16 and {limits.fma / 1e9:.0f} G float32 operations/s"
     )

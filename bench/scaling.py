@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from engines import random_prompt
 from smelt import Engine
+from terminal import console, rounds
 
 if TYPE_CHECKING:
     from smelt.batch import Work
@@ -71,9 +70,9 @@ def start(path: Path, threads: int) -> tuple[float, float]:
     return seconds, resident
 
 
-def steps(path: Path, threads: int, rounds: int) -> tuple[float, float, float]:
+def steps(path: Path, threads: int, n_rounds: int) -> tuple[float, float, float]:
     """Median seconds of a step of one sequence, of SEQUENCES, and of one with LONG tokens."""
-    with Engine(path, device="cpu", threads=threads, n_ctx=LONG + rounds) as engine:
+    with Engine(path, device="cpu", threads=threads, n_ctx=LONG + n_rounds) as engine:
 
         def step(work: Work) -> float:
             at = time.perf_counter()
@@ -90,8 +89,7 @@ def steps(path: Path, threads: int, rounds: int) -> tuple[float, float, float]:
         short = [begun(SHORT) for _ in range(SEQUENCES)]
         kinds = [short[:1], short, [begun(LONG)]]
         seconds: list[list[float]] = [[] for _ in kinds]
-        quiet = not sys.stdout.isatty()
-        for _ in track(range(rounds), path.stem, transient=True, disable=quiet):
+        for _ in rounds(n_rounds, path.stem):
             for sequences, taken in zip(kinds, seconds, strict=True):
                 taken.append(step([(sequence, [0], [0]) for sequence in sequences]))
     one, batch, long = map(statistics.median, seconds)
@@ -149,7 +147,7 @@ def main() -> None:
     if min(options.threads, options.rounds, options.starts) < 1:
         parser.error("expected at least one thread, round and start")
     found = [measure(path, options) for path in options.models]
-    Console(width=None if sys.stdout.isatty() else 120).print(table(found, options.threads))
+    console(120).print(table(found, options.threads))
 
 
 if __name__ == "__main__":

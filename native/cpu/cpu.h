@@ -47,9 +47,12 @@ void cpu_program_destroy(cpu_program *program);
 /* Where a value lies, for tracing: valid after a step of a program planned without reuse. */
 const float *cpu_program_value(const cpu_program *program, int value);
 
+/* NULL: out of memory, or a shape that no memory holds (or with nothing in it). */
 cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type);
 void cpu_kv_destroy(cpu_kv *kv);
-int cpu_kv_grow(cpu_kv *kv, int n_pages); /* 0, or -1 out of memory (nothing changes) */
+/* Makes room for n_pages pages or more. Returns 0, or -1: no memory for all of them, and those that
+ * there was memory for stay. */
+int cpu_kv_grow(cpu_kv *kv, int n_pages);
 int64_t cpu_kv_page_bytes(const cpu_kv *kv);
 /* A layer's keys and values at the places [first, end) of a page, for tracing:
  * [end - first, n_kv_heads, head_dim] each. Returns 0, or -1: no such page, layer or places. */

@@ -1,5 +1,6 @@
 /* The page pool of the KV cache: slabs of pages, added as sequences grow and never moved. */
 #define _DEFAULT_SOURCE /* madvise */
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -10,6 +11,10 @@ enum { LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
 cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
 {
+    if (n_layers < 1 || n_kv_heads < 1 || head_dim < 1 || head_dim > INT_MAX - 15) return NULL;
+    /* In double, which does not overflow: below, a slab's bytes and its alignment must not, either. */
+    const double heads = (double)n_layers * n_kv_heads * SLAB_PAGES * PAGE_TOKENS;
+    if (heads * sizeof(float) * (2.0 * head_dim + 15) > (double)(PTRDIFF_MAX / 2)) return NULL;
     cpu_kv *kv = calloc(1, sizeof *kv);
     if (!kv) return NULL;
     kv->n_layers = n_layers;
@@ -57,10 +62,11 @@ int cpu_kv_read(const cpu_kv *kv, int page, int layer, int first, int end, float
     return 0;
 }
 
-/* Zeroed, as the tail of a head is read; a large one costs no memory until it is written. Attention
- * goes from place to place in it, each as large as one of the system's small pages, and by then the
- * weights have taken the place of what the processor knew of their addresses: so a large slab asks for
- * huge pages, which Linux gives to whole ones alone. */
+/* Zeroed, as the tail of a head is read; a large one costs no memory until it is written. A large one
+ * asks for huge pages, with which attention over thousands of positions takes two thirds of its time:
+ * it goes from one of the system's small pages to the next, and by then, so we explain it, the weights
+ * have taken the place of what the processor knew of their addresses. Linux gives huge pages to whole
+ * ones alone. */
 static kv_slab allocate_slab(size_t bytes)
 {
     const size_t alignment = bytes < HUGE_PAGE_BYTES ? LINE_BYTES : HUGE_PAGE_BYTES;
@@ -75,6 +81,7 @@ static kv_slab allocate_slab(size_t bytes)
 
 int cpu_kv_grow(cpu_kv *kv, int n_pages)
 {
+    if (n_pages > INT_MAX - SLAB_PAGES) return -1; /* the pages of whole slabs are counted, too */
     int wanted = (n_pages + SLAB_PAGES - 1) / SLAB_PAGES;
     if (wanted > kv->n_slabs) {
         kv_slab *slabs = realloc(kv->slabs, (size_t)wanted * sizeof *slabs);

@@ -300,7 +300,9 @@ cdef class PagePool:
     def __cinit__(self, int n_layers, int n_kv_heads, int head_dim, int kv_type):
         self.handle = cpu_kv_create(n_layers, n_kv_heads, head_dim, kv_type)
         if self.handle is NULL:
-            raise MemoryError("KV cache")
+            raise MemoryError(
+                f"no memory holds a KV cache of {n_layers} layers with {n_kv_heads} heads of {head_dim}"
+            )
 
     def __dealloc__(self):
         cpu_kv_destroy(self.handle)

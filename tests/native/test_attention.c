@@ -1,6 +1,7 @@
 /* Attention over pages, fused and in its three parts, with f16 and f32 pages, with and without
  * RoPE: against softmax(scale q K^T) V in double, and bit for bit between instruction sets. */
 #include <float.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,6 +185,32 @@ static void test_pool_growth(void)
     cpu_kv_destroy(kv);
 }
 
+static void test_too_large_a_pool(void)
+{
+    static const int shapes[][3] = {
+        {0, 1, 1},       {1, 0, 1},       {1, 1, 0},             {-1, -1, 1},
+        {INT_MAX, INT_MAX, INT_MAX},      {1, 1 << 24, 1 << 30}, {1, 1, INT_MAX},
+        {1 << 20, 1 << 20, 1 << 12}, /* 2^64 bytes a slab of f32 */
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        cpu_kv *kv = cpu_kv_create(shapes[i][0], shapes[i][1], shapes[i][2], KV_F32);
+        CHECK(!kv, "%d layers, %d heads of %d", shapes[i][0], shapes[i][1], shapes[i][2]);
+        cpu_kv_destroy(kv);
+    }
+    /* What no machine has, but a size_t counts: refused by the system, and what was there stays. */
+    cpu_kv *kv = cpu_kv_create(1 << 16, 1 << 10, 1 << 20, KV_F32);
+    CHECK(kv && cpu_kv_page_bytes(kv) == (int64_t)1 << 54, "bytes of a page");
+    CHECK(kv && cpu_kv_grow(kv, 1) == -1, "no memory has 2^58 bytes");
+    cpu_kv_destroy(kv);
+    kv = cpu_kv_create(1, 1, 1, KV_F32);
+    CHECK(kv && cpu_kv_grow(kv, 1) == 0, "one slab");
+    CHECK(kv && cpu_kv_grow(kv, INT_MAX) == -1, "as many pages as an int counts");
+    float key, value;
+    CHECK(kv && !cpu_kv_read(kv, SLAB_PAGES - 1, 0, 0, 1, &key, &value), "the slab is gone");
+    CHECK(kv && cpu_kv_read(kv, SLAB_PAGES, 0, 0, 1, &key, &value), "a page that was not asked for");
+    cpu_kv_destroy(kv);
+}
+
 /* Slabs above and below the size of a huge page: zeros to the last byte, and whole lines. */
 static void test_slabs(int head_dim)
 {
@@ -215,6 +242,7 @@ void test_attention(void)
         {2, 2, 48, 16, KV_F32, PLAN_ROPE_NEOX},
     };
     test_pool_growth();
+    test_too_large_a_pool();
     test_slabs(16);
     test_slabs(128);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_case(&cases[i]);
