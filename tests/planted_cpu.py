@@ -189,6 +189,9 @@ class PlantedCore:
                 places = ctypes.c_void_p(record), ctypes.c_void_p(to)
                 assert core.cpu_pack(handle, *places, ctypes.c_size_t(stride)) == 0
 
+            def touch(self, fresh: int, n_bytes: int) -> None:
+                core.cpu_touch(handle, ctypes.c_void_p(fresh), ctypes.c_size_t(n_bytes))
+
         device = Device()
         device.handle = handle  # type: ignore[attr-defined]
         return device

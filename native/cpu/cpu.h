@@ -40,6 +40,10 @@ void cpu_device_destroy(cpu_device *device);
  * packed and for groups that would overlap. */
 size_t cpu_packed_bytes(int format, int n_out, int n_in);
 int cpu_pack(cpu_device *device, const weight_record *from, void *to, size_t stride);
+/* Has the system back fresh memory, whatever is in it, each huge page through one thread. Where packing
+ * comes to a page first, several threads do at once, and for each the system zeroes one that all but
+ * one of them throw away. */
+void cpu_touch(cpu_device *device, void *fresh, size_t bytes);
 
 /* Copies the tables. NULL: out of memory, or *bad_op is the first record a kernel cannot run. */
 cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op);

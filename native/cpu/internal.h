@@ -54,6 +54,8 @@ typedef struct {
     } quantised[ACTIVATION_KINDS];
 } activations;
 
+enum { HUGE_PAGE_BYTES = 2 << 20 }; /* of x86, and of arm64 with small pages of 4 KiB */
+
 /* The pages of all layers: page p lies in slab p / SLAB_PAGES.
  * In a page, layer by layer: K as [n_kv_heads, head_dim, PAGE_TOKENS], so that a vector runs over
  * positions and no score needs a horizontal sum; V as [n_kv_heads, PAGE_TOKENS, head_stride].

@@ -7,7 +7,7 @@
 #include "cpu/internal.h"
 #include "half.h"
 
-enum { LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
+enum { LINE_BYTES = 64 };
 
 cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
 {

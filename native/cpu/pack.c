@@ -188,3 +188,24 @@ int cpu_pack(cpu_device *device, const weight_record *from, void *to, size_t str
     pool_run(cpu_device_pool(device), pack_groups, &p);
     return 0;
 }
+
+typedef struct {
+    char *memory;
+    size_t bytes;
+    atomic_size_t next;
+} touching;
+
+static void touch_pages(void *argument, int thread)
+{
+    touching *t = argument;
+    (void)thread;
+    for (size_t at; (at = atomic_fetch_add(&t->next, HUGE_PAGE_BYTES)) < t->bytes;)
+        ((volatile char *)t->memory)[at] = 0;
+}
+
+void cpu_touch(cpu_device *device, void *fresh, size_t bytes)
+{
+    touching t = {.memory = fresh, .bytes = bytes};
+    atomic_init(&t.next, 0);
+    pool_run(cpu_device_pool(device), touch_pages, &t);
+}

@@ -80,6 +80,7 @@ cdef extern from "cpu/cpu.h" nogil:
     void cpu_device_destroy(cpu_device *device)
     size_t cpu_packed_bytes(int fmt, int n_out, int n_in)
     int cpu_pack(cpu_device *device, const weight_record *source, void *to, size_t stride)
+    void cpu_touch(cpu_device *device, void *fresh, size_t n_bytes)
     cpu_program *cpu_program_create(cpu_device *device, const program_tables *tables, int *bad_op)
     void cpu_program_destroy(cpu_program *program)
     const float *cpu_program_value(const cpu_program *program, int value)
@@ -228,6 +229,12 @@ cdef class Device:
             status = cpu_pack(handle, source, <void *>to, stride)
         if status:
             raise ValueError(f"a format that is not packed, or groups that overlap at {stride} bytes")
+
+    def touch(self, uintptr_t fresh, size_t n_bytes):
+        """Has the system back memory that was never written, on all threads: see cpu_touch."""
+        cdef cpu_device *handle = self.handle
+        with nogil:
+            cpu_touch(handle, <void *>fresh, n_bytes)
 
     def read_rate(self, uintptr_t memory, size_t n_bytes, size_t ahead):
         """Bytes a second at which all threads read memory, each its part and once."""

@@ -18,7 +18,6 @@ from .backends.base import PAGE_TOKENS
 from .batch import Batch, Stream, make_step
 from .chat import ChatTemplate, Message
 from .completion import Completion, Perplexity, Piece
-from .debug import log_step
 from .default_model import default_model_path
 from .errors import CancelledError, ContextOverflowError, SmeltError
 from .kv_cache import KVCache
@@ -403,6 +402,8 @@ class Engine:
             step = make_step(work)
             logits: np.ndarray | list[Top]
             if self._debug:
+                from .debug import log_step  # late, as the tracer takes a fifth of the import
+
                 logits = self._program.run(self.cache.pool, step)
                 log_step(self._program, step, logits)
             elif 0 < enough <= self._device.most_top and step.logit_rows:

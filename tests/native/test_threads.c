@@ -1,14 +1,19 @@
-/* The thread pool under stress: jobs in phases, sleepers, late comers, start and stop, and a fork. */
+/* The thread pool under stress: jobs in phases, sleepers, late comers, start and stop, a fork,
+ * and memory touched by all. */
 #define _DEFAULT_SOURCE
 #define _DARWIN_C_SOURCE
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cases.h"
 #include "check.h"
+#include "cpu/cpu.h"
+#include "cpu/internal.h"
 #include "cpu/threads.h"
 
 enum { MOST_THREADS = 8, PHASES = 30, PIECES = 24 };
@@ -105,8 +110,29 @@ static void test_fork(void)
     }
 }
 
+/* One byte of each huge page becomes 0, and none outside the memory is written. */
+static void test_touch(int n_threads)
+{
+    const size_t sizes[] = {0, 1, HUGE_PAGE_BYTES, 3 * HUGE_PAGE_BYTES + 5};
+    const size_t most = 4 * (size_t)HUGE_PAGE_BYTES;
+    char *memory = malloc(most);
+    cpu_device *device = cpu_device_create(0, n_threads);
+    for (size_t i = 0; memory && device && i < sizeof sizes / sizeof *sizes; i++) {
+        memset(memory, 1, most);
+        cpu_touch(device, memory, sizes[i]);
+        size_t wrong = 0;
+        for (size_t at = 0; at < most; at++)
+            wrong += memory[at] != !(at < sizes[i] && at % HUGE_PAGE_BYTES == 0);
+        CHECK(!wrong, "%zu bytes, %d threads: %zu are wrong", sizes[i], n_threads, wrong);
+    }
+    CHECK(memory && device, "no memory");
+    cpu_device_destroy(device);
+    free(memory);
+}
+
 void test_threads(void)
 {
+    for (int n_threads = 1; n_threads <= 4; n_threads += 3) test_touch(n_threads);
     for (int n_threads = 1; n_threads <= MOST_THREADS; n_threads++) test_phases(n_threads);
     test_start_and_stop();
     test_fork();

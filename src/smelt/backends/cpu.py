@@ -102,6 +102,7 @@ class Device:
         ]
         # one block of memory, which the system can back with huge pages
         memory = np.empty(sum(sizes) + LINE, np.uint8)
+        self.native.touch(memory.ctypes.data, memory.nbytes)
         begin = -memory.ctypes.data % LINE
         for stream, size in zip(streams, sizes, strict=True):
             at, stride = begin, sum(n_bytes for _, n_bytes in stream)

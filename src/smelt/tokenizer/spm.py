@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from ..errors import TokenizerError
 from .fields import Fields
@@ -101,8 +102,17 @@ _TYPE_TAG = _PIECE_TYPE << 3 | _VARINT
 
 
 def _piece(text: str, score: float, kind: int) -> bytes:
-    body = _bytes_field(_PIECE_TEXT, text.encode())
-    return _bytes_field(_PIECES, body + _SCORE_AND_TYPE.pack(_SCORE_TAG, score, _TYPE_TAG, kind))
+    spelling = text.encode()
+    rest = _SCORE_AND_TYPE.pack(_SCORE_TAG, score, _TYPE_TAG, kind)
+    return _before_spelling(len(spelling)) + spelling + rest
+
+
+@lru_cache
+def _before_spelling(n_bytes: int) -> bytes:
+    """What a piece begins with. Cached, since a vocabulary has few lengths and many tokens."""
+    text = _varint(_PIECE_TEXT << 3 | _LENGTH) + _varint(n_bytes)
+    size = len(text) + n_bytes + _SCORE_AND_TYPE.size
+    return _varint(_PIECES << 3 | _LENGTH) + _varint(size) + text
 
 
 def _bytes_field(field: int, value: bytes) -> bytes:
