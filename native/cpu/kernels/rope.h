@@ -19,14 +19,27 @@ static void op_rope_table(work *w, const op_record *op)
         }
 }
 
-V_INLINE void rope_head(const op_record *op, const float *x, const float *table, float *y)
+/* Pairs i to n, each `apart` from its second and `step` from the next pair. */
+V_INLINE void turn_pairs(int i, int n, int apart, int step, const float *x, const float *table, float *y)
 {
-    int n = op->rotary_dim / 2, apart = op->neox ? n : 1, step = op->neox ? 1 : 2;
-    for (int i = 0; i < n; i++) {
+    for (; i < n; i++) {
         const float c = table[2 * i], s = table[2 * i + 1];
         const float a = x[i * step], b = x[i * step + apart];
         y[i * step] = fmaf(a, c, -(b * s));
         y[i * step + apart] = fmaf(a, s, b * c);
+    }
+}
+
+V_INLINE void rope_head(const op_record *op, const float *x, const float *table, float *y)
+{
+    const int n = op->rotary_dim / 2;
+    if (op->neox) {
+        turn_pairs(0, n, n, 1, x, table, y);
+    } else {
+        int i = 0;
+        for (; i + 8 <= n; i += 8)
+            vf_store(y + 2 * i, vf_turn(vf_load(x + 2 * i), vf_load(table + 2 * i)));
+        turn_pairs(i, n, 1, 2, x, table, y);
     }
     for (int i = op->rotary_dim; i < op->head_dim; i++) y[i] = x[i];
 }
@@ -56,9 +69,18 @@ V_INLINE void kv_write_head(const work *w, int layer, int token, int head, const
     int position = s->positions[token], at = position % PAGE_TOKENS;
     int page = s->page_table[s->sequences[token] * s->max_pages + position / PAGE_TOKENS];
     char *kp = kv_k(kv, page, layer), *vp = kv_v(kv, page, layer);
-    for (int i = 0; i < kv->head_dim; i++) {
-        kv_store(kp, (size_t)((head * kv->head_dim + i) * PAGE_TOKENS + at), k[i], kv->type);
-        kv_store(vp, (size_t)((head * PAGE_TOKENS + at) * kv->head_stride + i), v[i], kv->type);
+    const size_t k_at = (size_t)(head * kv->head_dim * PAGE_TOKENS + at);
+    const size_t v_at = (size_t)((head * PAGE_TOKENS + at) * kv->head_stride);
+    int i = 0;
+    for (; kv->type == KV_F16 && i + 16 <= kv->head_dim; i += 16) {
+        uint16_t halves[16], *to = (uint16_t *)kp + k_at + (size_t)(i * PAGE_TOKENS);
+        vf_store_f16(halves, vf_load(k + i));
+        for (int j = 0; j < 16; j++) to[j * PAGE_TOKENS] = halves[j];
+        vf_store_f16((uint16_t *)vp + v_at + i, vf_load(v + i));
+    }
+    for (; i < kv->head_dim; i++) {
+        kv_store(kp, k_at + (size_t)(i * PAGE_TOKENS), k[i], kv->type);
+        kv_store(vp, v_at + (size_t)i, v[i], kv->type);
     }
 }
 

@@ -46,11 +46,23 @@ V_INLINE vf vf_fma(vf x, vf y, vf z)
 {
     return V_EACH_F(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
 }
+V_INLINE __m256 turn_eight(__m256 x, __m256 by)
+{
+    __m256 second = _mm256_mul_ps(_mm256_movehdup_ps(x), _mm256_permute_ps(by, 0xb1));
+    return _mm256_fmaddsub_ps(_mm256_moveldup_ps(x), by, second);
+}
+V_INLINE vf vf_turn(vf x, vf by) { return V_EACH_F(turn_eight(x.a, by.a), turn_eight(x.b, by.b)); }
 V_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return V_EACH_F(_mm256_cvtph_ps(V_M128(p)), _mm256_cvtph_ps(V_M128(p + 8)));
 }
 V_INLINE float v_f16(uint16_t x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x))); }
+V_INLINE void vf_store_f16(uint16_t *p, vf x)
+{
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, NEAREST));
+    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, NEAREST));
+}
 V_INLINE vf vf_load_bf16(const uint16_t *p)
 {
     __m256i a = _mm256_slli_epi32(_mm256_cvtepu16_epi32(V_M128(p)), 16);

@@ -33,11 +33,23 @@ V_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 V_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 V_INLINE vf vf_abs(vf a) { return _mm512_abs_ps(a); }
 V_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+/* Pairs of neighbours (x, y) turned by (cos, sin): (x cos - y sin, x sin + y cos), the second product of
+ * each rounded before the first is added. */
+V_INLINE vf vf_turn(vf a, vf by)
+{
+    vf second = _mm512_mul_ps(_mm512_movehdup_ps(a), _mm512_permute_ps(by, 0xb1));
+    return _mm512_fmaddsub_ps(_mm512_moveldup_ps(a), by, second);
+}
 V_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 V_INLINE float v_f16(uint16_t x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x))); }
+V_INLINE void vf_store_f16(uint16_t *p, vf a)
+{
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, NEAREST));
+}
 V_INLINE vf vf_load_bf16(const uint16_t *p)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));

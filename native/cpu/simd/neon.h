@@ -40,6 +40,14 @@ V_INLINE vf vf_max(vf a, vf b) { V_MAP_F(vbslq_f32(vcgtq_f32(a.x[i], b.x[i]), a.
 V_INLINE vf vf_min(vf a, vf b) { V_MAP_F(vbslq_f32(vcltq_f32(a.x[i], b.x[i]), a.x[i], b.x[i])); }
 V_INLINE vf vf_abs(vf a) { V_MAP_F(vabsq_f32(a.x[i])); }
 V_INLINE vf vf_fma(vf a, vf b, vf c) { V_MAP_F(vfmaq_f32(c.x[i], a.x[i], b.x[i])); }
+V_INLINE float32x4_t turn_four(float32x4_t a, float32x4_t by)
+{
+    const uint32x4_t signs = vreinterpretq_u32_u64(vdupq_n_u64(0x80000000));
+    float32x4_t second = vmulq_f32(vtrn2q_f32(a, a), vrev64q_f32(by));
+    second = vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(second), signs));
+    return vfmaq_f32(second, vtrn1q_f32(a, a), by);
+}
+V_INLINE vf vf_turn(vf a, vf by) { V_MAP_F(turn_four(a.x[i], by.x[i])); }
 V_INLINE vf vf_load_f16(const uint16_t *p)
 {
     V_MAP_F(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
@@ -47,6 +55,10 @@ V_INLINE vf vf_load_f16(const uint16_t *p)
 V_INLINE float v_f16(uint16_t x)
 {
     return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x))), 0);
+}
+V_INLINE void vf_store_f16(uint16_t *p, vf a)
+{
+    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a.x[i])));
 }
 V_INLINE vf vf_load_bf16(const uint16_t *p)
 {

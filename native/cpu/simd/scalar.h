@@ -32,8 +32,21 @@ V_INLINE vf vf_max(vf a, vf b) { V_MAP_F(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
 V_INLINE vf vf_min(vf a, vf b) { V_MAP_F(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
 V_INLINE vf vf_abs(vf a) { V_MAP_F(fabsf(a.x[i])); }
 V_INLINE vf vf_fma(vf a, vf b, vf c) { V_MAP_F(fmaf(a.x[i], b.x[i], c.x[i])); }
+V_INLINE vf vf_turn(vf a, vf by)
+{
+    vf r;
+    for (int i = 0; i < 16; i += 2) {
+        r.x[i] = fmaf(a.x[i], by.x[i], -(a.x[i + 1] * by.x[i + 1]));
+        r.x[i + 1] = fmaf(a.x[i], by.x[i + 1], a.x[i + 1] * by.x[i]);
+    }
+    return r;
+}
 V_INLINE float v_f16(uint16_t x) { return f16_to_f32(x); }
 V_INLINE vf vf_load_f16(const uint16_t *p) { V_MAP_F(f16_to_f32(p[i])); }
+V_INLINE void vf_store_f16(uint16_t *p, vf a)
+{
+    for (int i = 0; i < 16; i++) p[i] = f32_to_f16(a.x[i]);
+}
 V_INLINE vf vf_load_bf16(const uint16_t *p) { V_MAP_F(bf16_to_f32(p[i])); }
 V_INLINE vf vf_from_vi(vi a) { V_MAP_F((float)a.x[i]); }
 V_INLINE vi vi_round(vf a) /* out of range or NaN: INT32_MIN, as x86 has it */

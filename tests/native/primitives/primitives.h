@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { MOST_OUTPUTS = 64, OUTPUT_BYTES = 64 };
+enum { MOST_OUTPUTS = 80, OUTPUT_BYTES = 64 };
 
 typedef struct {
     const char *name;

@@ -51,6 +51,10 @@ static void run_floats(primitive_round *p)
     EMIT_F("vf_fma, moderate", vf_fma(x, y, vf_set(p->moderate[0][5])));
     EMIT_F("vf_round", vf_round(a));
     EMIT_F("vf_round, moderate", vf_round(x));
+    EMIT_F("vf_turn", vf_turn(a, b));
+    EMIT_F("vf_turn, moderate", vf_turn(x, y));
+    vf_store_f16(emit(p, "vf_store_f16", 0, 16 * sizeof(uint16_t)), a);
+    vf_store_f16(emit(p, "vf_store_f16, small", 0, 16 * sizeof(uint16_t)), vf_mul(x, vf_set(0x1p-24f)));
     EMIT_F("vf_load_f16", vf_load_f16(p->halves));
     EMIT_F("vf_load_bf16", vf_load_bf16(p->halves));
     EMIT_F("vf_from_vi", vf_from_vi(vi_of(p->i[0])));
