@@ -2,21 +2,25 @@
 
     pip install xllamacpp '.[plot]'
     python bench/compare.py FILE.gguf ... --json docs/speed.json --plot docs/speed.svg
+    python bench/compare.py FILE.gguf ... --llama-bench llama.cpp/build/bin/llama-bench
     python bench/compare.py --read docs/speed.json --roofline docs/roofline.svg
 
-Both engines are loaded once a file; then rounds of (smelt, limits, llama.cpp, limits) alternate, so
-that whatever else the machine does hits all of them. Numbers are medians over the rounds. A limit
-is the best sample, since other work can only lower it; but a share is the median of what an engine
-reached of the typical limit just before and after it, since on a shared machine memory may be half
-as fast as it was a minute ago. Where it changes within a second that is still a guess; so smelt
-also decodes in turns with readings of memory, token by token, and "in turns" is the rate at which
-it reads weights and cache, beside theirs.
+The engines are loaded once a file; then rounds of (smelt, limits, llama.cpp, limits) alternate, so
+that whatever else the machine does hits all of them. The llama.cpp of xllamacpp is compiled for
+AVX2; with --llama-bench one that was built for this machine stands beside it, and the ratio is to
+the faster of them. Numbers are medians over the rounds. A limit is the best sample, since other
+work can only lower it; but a share is the median of what an engine reached of the typical limit
+just before and after it, since on a shared machine memory may be half as fast as it was a minute
+ago. Where it changes within a second that is still a guess; so smelt also decodes in turns with
+readings of memory, token by token, and "in turns" is the rate at which it reads weights and cache,
+beside theirs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,10 +42,10 @@ PROMPT = 8  # tokens before those that are decoded: see engines.py
 class Child:
     """An engine in its own process."""
 
-    def __init__(self, name: str, path: Path, threads: int):
+    def __init__(self, name: str, path: Path, threads: int, *program: str):
         command = [sys.executable, str(Path(__file__).with_name("engines.py")), name, str(path)]
         self.process = subprocess.Popen(
-            [*command, str(threads)],
+            [*command, str(threads), *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -96,9 +100,9 @@ class Speed:
 
     @property
     def ratio(self) -> float | None:
-        """smelt over the other engine."""
-        others = [name for name in self.rates if name != "smelt"]
-        return self.median("smelt") / self.median(others[0]) if others else None
+        """smelt over the fastest other engine."""
+        others = [self.median(name) for name in self.rates if name != "smelt"]
+        return self.median("smelt") / max(others) if others else None
 
 
 @dataclass
@@ -141,11 +145,13 @@ class Samples:
     limits: list[Limits]
 
 
-def measure(path: Path, names: list[str], probe: Probe, options: argparse.Namespace) -> Samples:
-    """Interleaved rounds over one file."""
+def measure(
+    path: Path, engines: dict[str, list[str]], probe: Probe, options: argparse.Namespace
+) -> Samples:
+    """Interleaved rounds over one file. engines: by name, with what else each is started with."""
     n_tokens = {"decode": options.decode, "prefill": options.prefill}
-    found = Samples({kind: {n: [] for n in names} for kind in KINDS}, [], [])
-    children = {name: Child(name, path, options.threads) for name in names}
+    found = Samples({kind: {n: [] for n in engines} for kind in KINDS}, [], [])
+    children = {name: Child(name, path, options.threads, *more) for name, more in engines.items()}
     before = [probe.sample() for _ in range(3)]
     try:
         for number in rounds(options.rounds + 1, path.stem):
@@ -166,9 +172,13 @@ def measure(path: Path, names: list[str], probe: Probe, options: argparse.Namesp
 
 
 def compare(options: argparse.Namespace) -> Comparison:
-    names = ["smelt"] if options.alone else ["smelt", "llama.cpp"]
+    engines: dict[str, list[str]] = {"smelt": []}
+    if not options.alone:
+        engines["llama.cpp"] = []
+    if options.llama_bench:
+        engines["llama-bench"] = [options.llama_bench]
     probe = Probe(Device(options.threads))
-    found = {path: measure(path, names, probe, options) for path in options.models}
+    found = {path: measure(path, engines, probe, options) for path in options.models}
     limits, speeds = best(limits for samples in found.values() for limits in samples.limits), []
     for path, samples in found.items():
         for kind, work in works(path, options.decode, options.prefill).items():
@@ -243,7 +253,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--decode", type=int, default=64, help="tokens (default: 64)")
     parser.add_argument("--prefill", type=int, default=512, help="tokens (default: 512)")
-    parser.add_argument("--alone", action="store_true", help="smelt only")
+    parser.add_argument("--alone", action="store_true", help="smelt without xllamacpp")
+    parser.add_argument(
+        "--llama-bench",
+        metavar="PROGRAM",
+        help="of a llama.cpp built on this machine: one more engine",
+    )
     parser.add_argument("--read", type=Path, metavar="JSON", help="an earlier run, not a new one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="bars of tokens/s: a .png or .svg file")
@@ -251,6 +266,8 @@ def main() -> None:
     options = parser.parse_args()
     if bool(options.models) == bool(options.read):
         parser.error("expected models to be measured, or --read JSON")
+    if options.llama_bench and not shutil.which(options.llama_bench):
+        parser.error(f"--llama-bench {options.llama_bench}: expected a program, found none")
     found = read(options.read.read_text("utf-8")) if options.read else compare(options)
     terminal = console(160)
     for kind in KINDS:

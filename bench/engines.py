@@ -7,7 +7,9 @@ python bench/engines.py smelt model.gguf 2
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
 import sys
 import time
 from typing import Protocol
@@ -95,14 +97,32 @@ class LlamaCpp:
         return self.timings(random_prompt(n_tokens), 1)["prompt_per_second"]
 
 
-ENGINES = {"smelt": Smelt, "llama.cpp": LlamaCpp}
+class LlamaBench:
+    """llama.cpp's own llama-bench, which for each measurement loads the model anew and warms up,
+    and counts neither. Its tokens are decoded after no prompt."""
+
+    def __init__(self, path: str, threads: int, program: str):
+        self.command = [program, "-m", path, "-t", str(threads), "-r", "1", "-o", "json"]
+
+    def rate(self, *work: str) -> float:
+        (found,) = json.loads(subprocess.check_output([*self.command, *work]))
+        return float(found["avg_ts"])
+
+    def decode(self, n_tokens: int) -> float:
+        return self.rate("-p", "0", "-n", str(n_tokens))
+
+    def prefill(self, n_tokens: int) -> float:
+        return self.rate("-p", str(n_tokens), "-n", "0")
+
+
+ENGINES = {"smelt": Smelt, "llama.cpp": LlamaCpp, "llama-bench": LlamaBench}
 
 
 def main() -> None:
-    name, path, threads = sys.argv[1:]
+    name, path, threads, *program = sys.argv[1:]
     answers = sys.stdout
     sys.stdout = sys.stderr  # what an engine prints must not be taken for an answer
-    engine: Measured = ENGINES[name](path, int(threads))
+    engine: Measured = ENGINES[name](path, int(threads), *program)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         command, n_tokens = line.split()
