@@ -28,7 +28,7 @@ FAULTS = ["none", "rope", "q4_k", "heads", "residual", "scale", "gate_up", "mask
 # file, pattern, replacement and how often it is found
 CHANGES = [
     # pairs half a head apart where they are neighbours, and the other way round
-    ("cpu/kernels/rope.h", r"op->neox \?", r"(op->neox != PLANTED(rope)) ?", 2),
+    ("cpu/kernels/rope.h", r"if \(op->neox\)", r"if (op->neox != PLANTED(rope))", 1),
     # the upper two bits of the scales of sub-blocks 4 to 7 are lost
     (
         "formats/packing.h",
@@ -52,8 +52,8 @@ CHANGES = [
     # keys are written to the pages of the next head
     (
         "cpu/kernels/rope.h",
-        r"kv_store\(kp, \(size_t\)\(\(head \*",
-        r"kv_store(kp, (size_t)(((PLANTED(pages) ? (head + 1) % kv->n_kv_heads : head) *",
+        r"k_at = \(size_t\)\(head \*",
+        r"k_at = (size_t)((PLANTED(pages) ? (head + 1) % kv->n_kv_heads : head) *",
         1,
     ),
     ("cpu/kernels/elementwise.h", r"vf_add\(a, b\)\)", r"PLANTED(residual) ? a : vf_add(a, b))", 1),
