@@ -19,7 +19,7 @@ static void op_rope_table(work *w, const op_record *op)
         }
 }
 
-/* Pairs i to n, each `apart` from its second and `step` from the next pair. */
+/* Pairs i to n. The second of a pair is `apart` from its first, and a first `step` from the next one. */
 V_INLINE void turn_pairs(int i, int n, int apart, int step, const float *x, const float *table, float *y)
 {
     for (; i < n; i++) {
