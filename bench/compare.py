@@ -5,15 +5,15 @@
     python bench/compare.py FILE.gguf ... --llama-bench llama.cpp/build/bin/llama-bench
     python bench/compare.py --read docs/speed.json --roofline docs/roofline.svg
 
-The engines are loaded once a file; then rounds of (smelt, limits, llama.cpp, limits) alternate, so
-that whatever else the machine does hits all of them. The llama.cpp of xllamacpp is compiled for
-AVX2; with --llama-bench one that was built for this machine stands beside it, and the ratio is to
-the faster of them. Numbers are medians over the rounds. A limit is the best sample, since other
-work can only lower it; but a share is the median of what an engine reached of the typical limit
-just before and after it, since on a shared machine memory may be half as fast as it was a minute
-ago. Where it changes within a second that is still a guess; so smelt also decodes in turns with
-readings of memory, token by token, and "in turns" is the rate at which it reads weights and cache,
-beside theirs.
+smelt and xllamacpp are loaded once a file; then rounds of (smelt, limits, llama.cpp, limits)
+alternate, so that whatever else the machine does hits all of them. The llama.cpp of xllamacpp is
+compiled for AVX2; with --llama-bench one that was built for this machine stands beside it, and the
+ratio is to the faster of them. Numbers are medians over the rounds. A limit is the best sample,
+since other work can only lower it; but a share is the median of what an engine reached of the
+typical limit just before and after it, since on a shared machine memory may be half as fast as it
+was a minute ago. Where it changes within a second that is still a guess; so smelt also decodes in
+turns with readings of memory, token by token, and "in turns" is the rate at which it reads weights
+and cache, beside theirs.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument(
         "--llama-bench",
         metavar="PROGRAM",
-        help="of a llama.cpp built on this machine: one more engine",
+        help="llama-bench of a llama.cpp built on this machine, as one more engine",
     )
     parser.add_argument("--read", type=Path, metavar="JSON", help="an earlier run, not a new one")
     parser.add_argument("--json", type=Path)

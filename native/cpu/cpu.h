@@ -51,7 +51,7 @@ void cpu_program_destroy(cpu_program *program);
 /* Where a value lies, for tracing: valid after a step of a program planned without reuse. */
 const float *cpu_program_value(const cpu_program *program, int value);
 
-/* NULL: out of memory, or a shape that no memory holds (or with nothing in it). */
+/* NULL: out of memory, a shape with nothing in it, or one larger than kernels count or memory holds. */
 cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type);
 void cpu_kv_destroy(cpu_kv *kv);
 /* Makes room for n_pages pages or more. Returns 0, or -1: no memory for all of them, and those that

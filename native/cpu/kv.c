@@ -11,7 +11,9 @@ enum { LINE_BYTES = 64 };
 
 cpu_kv *cpu_kv_create(int n_layers, int n_kv_heads, int head_dim, int type)
 {
-    if (n_layers < 1 || n_kv_heads < 1 || head_dim < 1 || head_dim > INT_MAX - 15) return NULL;
+    if (n_layers < 1 || n_kv_heads < 1 || head_dim < 1) return NULL;
+    /* Kernels count the elements of one layer in a page in an int. */
+    if ((head_dim + (int64_t)15) * n_kv_heads > INT_MAX / PAGE_TOKENS) return NULL;
     /* In double, which does not overflow: below, a slab's bytes and its alignment must not, either. */
     const double heads = (double)n_layers * n_kv_heads * SLAB_PAGES * PAGE_TOKENS;
     if (heads * sizeof(float) * (2.0 * head_dim + 15) > (double)(PTRDIFF_MAX / 2)) return NULL;

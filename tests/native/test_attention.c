@@ -190,7 +190,8 @@ static void test_too_large_a_pool(void)
     static const int shapes[][3] = {
         {0, 1, 1},       {1, 0, 1},       {1, 1, 0},             {-1, -1, 1},
         {INT_MAX, INT_MAX, INT_MAX},      {1, 1 << 24, 1 << 30}, {1, 1, INT_MAX},
-        {1 << 20, 1 << 20, 1 << 12}, /* 2^64 bytes a slab of f32 */
+        {1, 1 << 13, 1 << 13},       /* 2^31 elements of a layer in a page */
+        {1 << 30, 1 << 10, 1 << 15}, /* 2^67 bytes a slab of f32 */
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         cpu_kv *kv = cpu_kv_create(shapes[i][0], shapes[i][1], shapes[i][2], KV_F32);
@@ -198,7 +199,7 @@ static void test_too_large_a_pool(void)
         cpu_kv_destroy(kv);
     }
     /* What no machine has, but a size_t counts: refused by the system, and what was there stays. */
-    cpu_kv *kv = cpu_kv_create(1 << 16, 1 << 10, 1 << 20, KV_F32);
+    cpu_kv *kv = cpu_kv_create(1 << 26, 1, 1 << 20, KV_F32);
     CHECK(kv && cpu_kv_page_bytes(kv) == (int64_t)1 << 54, "bytes of a page");
     CHECK(kv && cpu_kv_grow(kv, 1) == -1, "no memory has 2^58 bytes");
     cpu_kv_destroy(kv);
