@@ -31,7 +31,8 @@ def short_names(speeds: list[Speed]) -> list[str]:
 def plot_bars(found: Comparison, path: Path) -> None:
     """Tokens/s by file and engine, decode and prefill, beneath what the machine could do."""
     n = len(found.of("decode"))
-    with new_figure(max(8.4, 2 + 2 * n), 3.8) as figure:
+    beside_title = 6 + 1.2 * len(found.engines)  # inches, so that the legend fits
+    with new_figure(max(beside_title, 2 + 2 * n), 3.8) as figure:
         for axes, kind in zip(figure.subplots(1, 2), ("decode", "prefill"), strict=True):
             _bars(axes, found, kind)
         handles, labels = axes.get_legend_handles_labels()
