@@ -200,10 +200,16 @@ def test_absurd_numbers_of_threads_are_refused(threads: int) -> None:
 
 
 def test_a_pool_without_memory_says_so_and_stays_as_it_was() -> None:
-    pool = cpu_device().create_pool(make_config(2**10, 2**10, 2**28), "f32")  # 2^50 bytes a slab
+    config = make_config(2**10, 2**10, 2**15, n_layers=2**13)  # 2^50 bytes a slab
+    pool = cpu_device().create_pool(config, "f32")
     for _ in range(2):
         with pytest.raises(DeviceError, match="MiB"):
             pool.grow(1)
+
+
+def test_a_pool_of_a_shape_that_kernels_cannot_count_is_refused() -> None:
+    with pytest.raises(DeviceError, match="1024 heads of 268435456"):
+        cpu_device().create_pool(make_config(2**10, 2**10, 2**28), "f16")
 
 
 def test_a_program_of_tokens_rows_needs_room_for_all() -> None:

@@ -151,9 +151,12 @@ class PagePool:
     readable = True
 
     def __init__(self, config: Config, kv_type: str):
-        self.native = _cpu.PagePool(
-            config.n_layers, config.n_kv_heads, config.head_dim, _cpu.kv_types[kv_type]
-        )
+        try:
+            self.native = _cpu.PagePool(
+                config.n_layers, config.n_kv_heads, config.head_dim, _cpu.kv_types[kv_type]
+            )
+        except MemoryError as error:
+            raise DeviceError(str(error)) from None
         self.page_bytes: int = self.native.page_bytes
         self._shape = (config.n_kv_heads, config.head_dim)
 
