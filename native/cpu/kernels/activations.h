@@ -59,15 +59,60 @@ V_INLINE int takes_halves(int n_tokens)
 #endif
 }
 
-/* Where the integers of a block go; NULL where no kernel takes them. */
+/* How many tokens a kernel takes next of those that are left, for unpacked blocks; 0 of none. */
+V_INLINE int tile_width(int left)
+{
+    if (left >= V_TILE_TOKENS) return V_TILE_TOKENS;
+    if (V_TILE_TOKENS > 8 && left >= 8) return 8;
+    if (V_TILE_TOKENS > 4 && left >= 4) return 4;
+    return left > 0;
+}
+
+/* The tile of a token, of n_tokens: its first token and how many it has. One token where activations do
+ * not lie in tiles. */
 typedef struct {
-    int16_t *q;
+    int first, n;
+} token_tile;
+
+V_INLINE token_tile tile_of(int n_tokens, int token)
+{
+#if !defined(V_BYTE_TILES) && !defined(V_AMX)
+    if (n_tokens >= V_TILE_TOKENS) {
+        token_tile tile = {0, V_TILE_TOKENS};
+        while (tile.first + tile.n <= token) {
+            tile.first += tile.n;
+            tile.n = tile_width(n_tokens - tile.first);
+        }
+        return tile;
+    }
+#else
+    (void)n_tokens;
+#endif
+    return (token_tile){token, 1};
+}
+
+/* Where the integers of a block go, int16 pair by pair, `stride` from one to the next; NULL where no
+ * kernel takes them. */
+typedef struct {
+    int16_t *q, *sums;
     int8_t *halves;
+    int stride;
 } integer_places;
+
+V_INLINE void store_pairs(int16_t *to, int stride, vh x)
+{
+    if (stride == 2) {
+        vh_store(to, x);
+        return;
+    }
+    int16_t pairs[32];
+    vh_store(pairs, x);
+    for (int i = 0; i < 16; i++) memcpy(to + i * stride, pairs + 2 * i, 2 * sizeof *pairs);
+}
 
 V_INLINE void store_activations(integer_places to, int block, int i, vh x)
 {
-    if (to.q) vh_store(to.q + i, x);
+    if (to.q) store_pairs(to.q + i / 2 * to.stride, to.stride, x);
 #ifdef V_BYTES
     if (!to.halves) return;
     vh high = vh_sra(vh_sub(x, vh_set(-(1 << HALF_BITS) / 2)), HALF_BITS);
@@ -85,7 +130,7 @@ V_INLINE void store_activations(integer_places to, int block, int i, vh x)
 /* One block of a row: q = round(x / d), d so that the largest |q| is 2047; and the sums of q over
  * each 16, which minima and offsets are multiplied with. A NaN or an infinity makes d NaN, so that
  * it reaches the logits instead of vanishing in an integer. */
-V_INLINE void quantise_block(const float *x, int block, integer_places to, float *d, int16_t *sums)
+V_INLINE void quantise_block(const float *x, int block, integer_places to, float *d)
 {
     vf largest = vf_zero(), invalid = vf_zero();
     for (int i = 0; i < block; i += 16) {
@@ -106,23 +151,28 @@ V_INLINE void quantise_block(const float *x, int block, integer_places to, float
             b = vi_round(vf_mul(vf_load(x + i + 16), inverse));
         }
         store_activations(to, block, i, vh_from_vi(a, b));
-        const int at = block == 256 ? i / 64 * 4 + i / 32 % 2 : 0, stride = block == 256 ? 2 : 1;
-        sums[at] = (int16_t)vi_sum(a);
-        sums[at + stride] = (int16_t)vi_sum(b);
+        /* in blocks of 256 the first 16 of two neighbours of 32 are a pair, and so are the second */
+        int16_t *pair = to.sums + i / 64 * 2 * to.stride + i / 32 % 2;
+        pair[0] = (int16_t)vi_sum(a);
+        pair[block == 256 ? to.stride : 1] = (int16_t)vi_sum(b);
     }
 }
 
 V_INLINE void quantise_row(const float *x, int token, const activations *a, enum activation kind)
 {
     int block = activation_block(kind), n_blocks = a->n_in / block;
+    const token_tile tile = tile_of(a->n_tokens, token);
     for (int b = 0; b < n_blocks; b++) {
         size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)token;
-        integer_places to = {NULL, NULL};
-        if (takes_words(a->n_tokens)) to.q = a->quantised[kind].q + at * (size_t)block;
+        size_t tile_at = (size_t)b * (size_t)a->n_tokens + (size_t)tile.first;
+        const int within = 2 * (token - tile.first);
+        integer_places to = {.stride = 2 * tile.n};
+        to.sums = a->quantised[kind].sums + tile_at * (size_t)(block / 16) + within;
+        if (takes_words(a->n_tokens))
+            to.q = a->quantised[kind].q + tile_at * (size_t)block + within;
         if (takes_halves(a->n_tokens))
             to.halves = a->quantised[kind].halves + V_HALVES * at * (size_t)block;
-        quantise_block(x + b * block, block, to, a->quantised[kind].d + at,
-                       a->quantised[kind].sums + at * (size_t)(block / 16));
+        quantise_block(x + b * block, block, to, a->quantised[kind].d + at);
     }
 }
 

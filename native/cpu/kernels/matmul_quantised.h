@@ -277,8 +277,10 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
 #ifndef V_BYTE_TILES
 #include "cpu/kernels/matmul_words.h"
 #endif
-#ifdef V_AMX
+#if defined(V_AMX)
 #include "cpu/kernels/matmul_amx.h"
+#elif !defined(V_BYTE_TILES)
+#include "cpu/kernels/matmul_tiles.h"
 #endif
 
 /* All blocks of n_groups groups and few tokens: eight at a time, four, two, one. */
@@ -330,7 +332,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
         V_OPAQUE(tiles);
         int k = 0;
 #define TILE(n)                                                                                    \
-    for (; k + (n) <= a->n_tokens; k += (n))                                                       \
+    for (; tile_width(a->n_tokens - k) == (n); k += (n))                                           \
         tile_tokens(t, tiles, blocks, n_groups, block_of(a, t, b, k), n, y + k * GROUP_ROWS, stride);
         TILE(V_TILE_TOKENS)
         if (V_TILE_TOKENS > 8) TILE(8)

@@ -1,6 +1,5 @@
-/* Products of a block by int16: codes of few tokens as they come from the planes, times the scale of
- * their sum; of many with the scales multiplied in, unpacked to L1 and used for V_TILE_TOKENS tokens at
- * a time.
+/* Products of a block with few tokens by int16: codes as they come from the planes, times the scale of
+ * their sum, or with the scales multiplied in, which one product does for all tokens.
  */
 
 #ifndef V_BYTES
@@ -140,7 +139,7 @@ V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x
 }
 #endif
 
-enum { NAMED_SUMS = 12 }; /* of a group: compilers do not keep arrays of this size in registers */
+enum { NAMED_SUMS = 8 }; /* of a group: compilers do not keep arrays of this size in registers */
 
 /* end_block of one or two groups and n_tokens, whose sums are `dot`; offset: see find_end. */
 V_INLINE void end_tokens(code_traits t, const packed_block *blocks, int n_groups, block_activations x,
@@ -212,54 +211,3 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
 #undef EACH_TOKEN
     end_tokens(t, blocks, n_groups, x, n_tokens, words_offset(t), dot, y, group_stride);
 }
-
-#ifndef V_AMX /* which takes the place of what follows */
-/* A block as int16 codes with the scales multiplied in: [block / 2][16 rows][2], in L1. */
-typedef struct {
-    _Alignas(64) int16_t codes[128][32];
-} block_tile;
-
-V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
-{
-    for (int s = 0; s < t.block / SPAN; s++) {
-        span_pairs pairs = pairs_of(t, block, s, 1);
-        V_UNROLL
-        for (int i = 0; i < SPAN / 2; i++) {
-            prefetch_ahead(t, block, 1, s, t.block / SPAN, i, SPAN / 2);
-            vh_store(tile->codes[s * (SPAN / 2) + i], next_pair(t, &pairs, i, 1));
-        }
-    }
-}
-
-/* Unpacked blocks of one or two groups times n_tokens tokens, added to y [groups, all tokens, 16]: a
- * pair of activations that was loaded is used for both. The sums have names of their own, since
- * compilers do not keep arrays of this size in registers. */
-V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_block *blocks,
-                          int n_groups, block_activations x, int n_tokens, float *y,
-                          size_t group_stride)
-{
-#define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
-    static_assert(V_TILE_TOKENS <= NAMED_SUMS && V_TILE_GROUPS <= 2, "names of the sums");
-#define BEGIN(k) vi first_##k = vi_zero(), second_##k = vi_zero();
-    EACH_TOKEN(BEGIN)
-#undef BEGIN
-    for (int i = 0; i < t.block / 2; i++) {
-        vh w = vh_load(tiles[0].codes[i]), v = n_groups > 1 ? vh_load(tiles[1].codes[i]) : w;
-#define DOT(k)                                                                                     \
-    if (k < n_tokens) {                                                                            \
-        vh pair = vh_broadcast2(x.q + t.block * k + 2 * i);                                        \
-        first_##k = vi_dot_on(first_##k, w, pair);                                                 \
-        if (n_groups > 1) second_##k = vi_dot_on(second_##k, v, pair);                             \
-    }
-        EACH_TOKEN(DOT)
-#undef DOT
-    }
-    vi dot[2][NAMED_SUMS];
-#define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
-    EACH_TOKEN(KEEP)
-#undef KEEP
-    V_OPAQUE(dot);
-#undef EACH_TOKEN
-    end_tokens(t, blocks, n_groups, x, n_tokens, 0, dot, y, group_stride);
-}
-#endif

@@ -216,6 +216,7 @@ V_INLINE vi vi_dot_on(vi acc, vh x, vh y)
     return V_EACH_I(a, b);
 #endif
 }
+V_INLINE vi vi_dot_at(vi acc, vh x, const int16_t *p) { return vi_dot_on(acc, x, vh_broadcast2(p)); }
 
 #define V_BYTES
 #define V_UNSIGNED

@@ -148,21 +148,37 @@ V_INLINE vi vi_dot_on(vi acc, vh a, vh b)
     return acc;
 #endif
 }
+/* vi_dot_on with the two int16 at p, for each of the sixteen. */
+V_INLINE vi vi_dot_at(vi acc, vh a, const int16_t *p)
+{
+#ifdef V_VNNI
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(a), "m"(*(const int16_t(*)[2])p));
+    return acc;
+#else
+    return vi_dot_on(acc, a, vh_broadcast2(p));
+#endif
+}
 /* vi_dot of x and of y with the pairs at q, q + stride, ..., of four tokens. In one piece: otherwise gcc
  * moves loads and copies sums. And volatile, so that what a caller unpacks for the next products comes
- * before these, since a processor takes what is ready in the order it was written. */
+ * before these, since a processor takes what is ready in the order it was written. With VNNI every
+ * second pair is taken from memory by its products: an instruction less and a load more. With none,
+ * instructions are the limit where another thread shares the core, with all of them loads. */
 V_INLINE void vi_dot_four(vi *x0, vi *x1, vi *x2, vi *x3, vi *y0, vi *y1, vi *y2, vi *y3, vh x, vh y,
                           const int16_t *q, int stride)
 {
+#define LOAD(k) "vpbroadcastd %[q" #k "], %[pair]\n\t"
 #ifdef V_VNNI
-#define DOT(sum, a) "vpdpwssd %[pair], %[" a "], %[" sum "]\n\t"
+#define DOT(from, sum, a) "vpdpwssd " from ", %[" a "], %[" sum "]\n\t"
+#define AT(k) "%[q" #k "]%{1to16%}"
+#define ODD(k) DOT(AT(k), "x" #k, "x") DOT(AT(k), "y" #k, "y")
 #else
-#define DOT(sum, a) "vpmaddwd %[pair], %[" a "], %[dot]\n\tvpaddd %[dot], %[" sum "], %[" sum "]\n\t"
+#define DOT(from, sum, a) "vpmaddwd " from ", %[" a "], %[dot]\n\tvpaddd %[dot], %[" sum "], %[" sum "]\n\t"
+#define ODD(k) EVEN(k)
 #endif
-#define TOKEN(k) "vpbroadcastd %[q" #k "], %[pair]\n\t" DOT("x" #k, "x") DOT("y" #k, "y")
+#define EVEN(k) LOAD(k) DOT("%[pair]", "x" #k, "x") DOT("%[pair]", "y" #k, "y")
 #define PAIR(k) [q##k] "m"(*(const int16_t(*)[2])(q + k * stride))
     __m512i pair, dot = x;
-    __asm__ volatile(TOKEN(0) TOKEN(1) TOKEN(2) TOKEN(3)
+    __asm__ volatile(EVEN(0) ODD(1) EVEN(2) ODD(3)
                      : [x0] "+v"(*x0), [x1] "+v"(*x1), [x2] "+v"(*x2), [x3] "+v"(*x3),
                        [y0] "+v"(*y0), [y1] "+v"(*y1), [y2] "+v"(*y2), [y3] "+v"(*y3),
 #ifndef V_VNNI
@@ -171,10 +187,16 @@ V_INLINE void vi_dot_four(vi *x0, vi *x1, vi *x2, vi *x3, vi *y0, vi *y1, vi *y2
                        [pair] "=&v"(pair)
                      : [x] "v"(x), [y] "v"(y), PAIR(0), PAIR(1), PAIR(2), PAIR(3));
     (void)dot;
-#undef PAIR
-#undef TOKEN
+#undef LOAD
 #undef DOT
+#undef AT
+#undef EVEN
+#undef ODD
+#undef PAIR
 }
+#ifndef V_AMX /* which has tiles of its own */
+#include "cpu/simd/avx512_tile.h"
+#endif
 V_INLINE float vf_sum(vf a) /* ((l + l8) + l4 ...): the order every instruction set keeps */
 {
     __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));

@@ -156,6 +156,7 @@ V_INLINE vi vi_dot(vi acc, vh a, vh b)
                                  vmull_high_s16(a.x[i], b.x[i]))));
 }
 V_INLINE vi vi_dot_on(vi acc, vh a, vh b) { return vi_dot(acc, a, b); }
+V_INLINE vi vi_dot_at(vi acc, vh a, const int16_t *p) { return vi_dot(acc, a, vh_broadcast2(p)); }
 
 #ifdef V_BYTES
 typedef struct { int8x16_t x[4]; } vb; /* 64 int8, four to a lane of a vi */

@@ -123,3 +123,4 @@ V_INLINE vi vi_dot(vi acc, vh a, vh b)
     V_MAP_I(acc.x[i] + a.x[2 * i] * b.x[2 * i] + a.x[2 * i + 1] * b.x[2 * i + 1]);
 }
 V_INLINE vi vi_dot_on(vi acc, vh a, vh b) { return vi_dot(acc, a, b); }
+V_INLINE vi vi_dot_at(vi acc, vh a, const int16_t *p) { return vi_dot(acc, a, vh_broadcast2(p)); }

@@ -90,6 +90,7 @@ static void run_integers(primitive_round *p)
     EMIT_I("vi_mul", vi_mul(i, j));
     EMIT_I("vi_dot", vi_dot(k, x, y));
     EMIT_I("vi_dot_on", vi_dot_on(k, x, y));
+    EMIT_I("vi_dot_at", vi_dot_at(k, x, p->codes[1] + 3));
     *(int32_t *)emit(p, "vi_sum", 0, sizeof(int32_t)) = vi_sum(i);
     EMIT_H("vh_set", vh_set(p->h[0][1]));
     EMIT_H("vh_unknown", vh_unknown(a));
