@@ -13,27 +13,28 @@ typedef struct {
     const void *k; /* [head_dim, PAGE_TOKENS] */
     const void *v; /* [PAGE_TOKENS, head_stride] */
     const char *next_k, *next_v;
-    int is_half;
+    enum page_kind { PAGE_HALVES, PAGE_FLOATS, PAGE_NEAR } kind; /* near: floats that were read before */
 } page_view;
 
 /* Sixteen elements from `index` on. */
-V_INLINE vf page_load(const void *elements, int index, int is_half)
+V_INLINE vf page_load(const void *elements, int index, enum page_kind kind)
 {
-    return is_half ? vf_load_f16((const uint16_t *)elements + index)
-                   : vf_load((const float *)elements + index);
+    return kind == PAGE_HALVES ? vf_load_f16((const uint16_t *)elements + index)
+                               : vf_load((const float *)elements + index);
 }
 
 /* Asks for the line that begins where 16 elements are loaded from, if one does. */
-V_INLINE void prefetch_elements(const char *elements, int index, int is_half)
+V_INLINE void prefetch_elements(const char *elements, int index, enum page_kind kind)
 {
-    if (!is_half || index % 32 == 0) V_PREFETCH(elements + (size_t)index * (is_half ? 2 : 4));
+    if (kind == PAGE_HALVES && index % 32 == 0) V_PREFETCH(elements + (size_t)index * 2);
+    if (kind == PAGE_FLOATS) V_PREFETCH(elements + (size_t)index * 4);
 }
 
 V_INLINE const void *widen(const void *halves, const char *next, int n, float *to)
 {
     for (int i = 0; i < n; i += 16) {
-        prefetch_elements(next, i, 1);
-        vf_store(to + i, page_load(halves, i, 1));
+        prefetch_elements(next, i, PAGE_HALVES);
+        vf_store(to + i, page_load(halves, i, PAGE_HALVES));
     }
     return to;
 }
@@ -49,12 +50,14 @@ V_INLINE page_view view_page(const work *w, int layer, int token, int page_index
     const size_t before = (size_t)head * (size_t)kv->element_bytes;
     const size_t k_at = before * (size_t)k_size, v_at = before * (size_t)v_size;
     page_view view = {kv_k(kv, page, layer) + k_at, kv_v(kv, page, layer) + v_at,
-                      kv_k(kv, next, layer) + k_at, kv_v(kv, next, layer) + v_at, kv->type != KV_F32};
-    if (view.is_half && !is_read_once) {
+                      kv_k(kv, next, layer) + k_at, kv_v(kv, next, layer) + v_at,
+                      kv->type == KV_F32 ? PAGE_FLOATS : PAGE_HALVES};
+    if (is_read_once) return view;
+    if (view.kind == PAGE_HALVES) {
         view.k = widen(view.k, view.next_k, k_size, scratch);
         view.v = widen(view.v, view.next_v, v_size, scratch + k_size);
-        view.next_k = view.k, view.next_v = view.v, view.is_half = 0;
     }
+    view.kind = PAGE_NEAR;
     return view;
 }
 
@@ -63,22 +66,34 @@ V_INLINE float *after_view(const work *w, float *scratch)
     return scratch + (w->kv->head_dim + w->kv->head_stride) * PAGE_TOKENS;
 }
 
+/* Adds a and b times *x to two sums, with *x in a register, or taken from memory by the products
+ * themselves where the set can: every second head is, for the reason that avx512.h gives. */
+V_INLINE void v_fma_two(vf *low, vf *high, vf a, vf b, const float *x, int from_memory)
+{
+    if (from_memory) {
+        *low = vf_fma_at(*low, a, x);
+        *high = vf_fma_at(*high, b, x);
+    } else {
+        const vf in_register = vf_set(*x);
+        *low = vf_fma(in_register, a, *low);
+        *high = vf_fma(in_register, b, *high);
+    }
+}
+
 /* q . k of some queries [heads, head_dim] and all positions of a page: [heads, PAGE_TOKENS]. Heads that
  * share a page share its loads, and their sums run side by side; no sum depends on another. */
-V_INLINE void page_scores(const float *q, page_view page, int is_half, int heads, int head_dim,
+V_INLINE void page_scores(const float *q, page_view page, enum page_kind kind, int heads, int head_dim,
                           float *scores)
 {
     vf low[V_HEADS], high[V_HEADS];
     V_UNROLL for (int h = 0; h < heads; h++) low[h] = high[h] = vf_zero();
     for (int i = 0; i < head_dim; i++) {
         const int low_at = i * PAGE_TOKENS, high_at = low_at + 16;
-        vf k_low = page_load(page.k, low_at, is_half), k_high = page_load(page.k, high_at, is_half);
-        prefetch_elements(page.next_k, low_at, is_half);
-        prefetch_elements(page.next_k, high_at, is_half);
+        vf k_low = page_load(page.k, low_at, kind), k_high = page_load(page.k, high_at, kind);
+        prefetch_elements(page.next_k, low_at, kind);
+        prefetch_elements(page.next_k, high_at, kind);
         V_UNROLL for (int h = 0; h < heads; h++) {
-            vf x = vf_set(q[h * head_dim + i]);
-            low[h] = vf_fma(x, k_low, low[h]);
-            high[h] = vf_fma(x, k_high, high[h]);
+            v_fma_two(&low[h], &high[h], k_low, k_high, q + h * head_dim + i, h % 2);
         }
     }
     V_UNROLL for (int h = 0; h < heads; h++) {
@@ -124,7 +139,7 @@ V_INLINE void page_weights(float *scores, int heads, int n, float scale, softmax
 
 /* Shrinks 16 elements of the outputs [heads, head_stride], or twice so many, from element i on, and adds
  * the first n positions' values times the heads' weights. */
-V_INLINE void page_mix(const float *weights, const float shrink[16], page_view page, int is_half,
+V_INLINE void page_mix(const float *weights, const float shrink[16], page_view page, enum page_kind kind,
                        int heads, int n, int head_stride, int i, int is_twice, float *out)
 {
     vf low[V_HEADS], high[V_HEADS];
@@ -135,16 +150,16 @@ V_INLINE void page_mix(const float *weights, const float shrink[16], page_view p
     }
     for (int j = 0; j < n; j++) {
         const int at = j * head_stride + i;
-        vf v_low = page_load(page.v, at, is_half), v_high = v_low;
-        prefetch_elements(page.next_v, at, is_half);
+        vf v_low = page_load(page.v, at, kind), v_high = v_low;
+        prefetch_elements(page.next_v, at, kind);
         if (is_twice) {
-            v_high = page_load(page.v, at + 16, is_half);
-            prefetch_elements(page.next_v, at + 16, is_half);
+            v_high = page_load(page.v, at + 16, kind);
+            prefetch_elements(page.next_v, at + 16, kind);
         }
         V_UNROLL for (int h = 0; h < heads; h++) {
-            vf x = vf_set(weights[h * PAGE_TOKENS + j]);
-            low[h] = vf_fma(x, v_low, low[h]);
-            if (is_twice) high[h] = vf_fma(x, v_high, high[h]);
+            const float *x = weights + h * PAGE_TOKENS + j;
+            if (is_twice) v_fma_two(&low[h], &high[h], v_low, v_high, x, h % 2);
+            else low[h] = vf_fma(vf_set(*x), v_low, low[h]);
         }
     }
     V_UNROLL for (int h = 0; h < heads; h++) {
@@ -155,16 +170,16 @@ V_INLINE void page_mix(const float *weights, const float shrink[16], page_view p
 }
 
 /* Takes the first n positions of a page into the outputs [heads, head_stride] of one token's heads. */
-V_INLINE void attend_page(const float *q, page_view page, int is_half, int heads, int n, float scale,
+V_INLINE void attend_page(const float *q, page_view page, enum page_kind kind, int heads, int n, float scale,
                           int head_dim, int head_stride, softmax_state *states, float *out)
 {
     float s[V_HEADS * PAGE_TOKENS], shrink[16];
-    page_scores(q, page, is_half, heads, head_dim, s);
+    page_scores(q, page, kind, heads, head_dim, s);
     page_weights(s, heads, n, scale, states, shrink);
     int i = 0;
     for (; i + 32 <= head_stride; i += 32)
-        page_mix(s, shrink, page, is_half, heads, n, head_stride, i, 1, out);
-    if (i < head_stride) page_mix(s, shrink, page, is_half, heads, n, head_stride, i, 0, out);
+        page_mix(s, shrink, page, kind, heads, n, head_stride, i, 1, out);
+    if (i < head_stride) page_mix(s, shrink, page, kind, heads, n, head_stride, i, 0, out);
 }
 
 /* The tokens of one run and the query heads that share one key and value head. */
@@ -193,13 +208,14 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
             softmax_state *state = states + t * group;
             float *sums = out + t * group * stride;
             int g = 0;
-#define ATTEND(heads, is_half)                                                                     \
-    attend_page(row + g * head_dim, page, is_half, heads, seen, op->scale, head_dim, stride,       \
+#define ATTEND(heads, kind)                                                                        \
+    attend_page(row + g * head_dim, page, kind, heads, seen, op->scale, head_dim, stride,          \
                 state + g, sums + g * stride)
 #define HEADS(heads)                                                                               \
     for (; g + (heads) <= group; g += (heads)) {                                                   \
-        if (page.is_half) ATTEND(heads, 1);                                                        \
-        else ATTEND(heads, 0);                                                                     \
+        if (page.kind == PAGE_HALVES) ATTEND(heads, PAGE_HALVES);                                  \
+        else if (page.kind == PAGE_FLOATS) ATTEND(heads, PAGE_FLOATS);                             \
+        else ATTEND(heads, PAGE_NEAR);                                                             \
     }
             if (V_HEADS >= 8) HEADS(8)
             if (V_HEADS >= 4) HEADS(4)
@@ -240,7 +256,7 @@ static void op_attention_scores(work *w, const op_record *op)
                 page_view page = view_page(w, op->layer, t, p, (n - 1) / PAGE_TOKENS + 1, head / group,
                                            0, page_scratch);
                 float s[PAGE_TOKENS];
-                page_scores(q, page, 0, 1, op->head_dim, s);
+                page_scores(q, page, PAGE_NEAR, 1, op->head_dim, s);
                 for (int j = 0; j < PAGE_TOKENS && p * PAGE_TOKENS + j < n; j++)
                     row[p * PAGE_TOKENS + j] = s[j];
             }

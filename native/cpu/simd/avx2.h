@@ -46,6 +46,7 @@ V_INLINE vf vf_fma(vf x, vf y, vf z)
 {
     return V_EACH_F(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
 }
+V_INLINE vf vf_fma_at(vf acc, vf a, const float *p) { return vf_fma(vf_set(*p), a, acc); }
 V_INLINE __m256 turn_eight(__m256 x, __m256 by)
 {
     __m256 second = _mm256_mul_ps(_mm256_movehdup_ps(x), _mm256_permute_ps(by, 0xb1));

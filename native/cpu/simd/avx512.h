@@ -33,6 +33,11 @@ V_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 V_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 V_INLINE vf vf_abs(vf a) { return _mm512_abs_ps(a); }
 V_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+V_INLINE vf vf_fma_at(vf acc, vf a, const float *p) /* acc + a p[0] */
+{
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(a), "m"(*p));
+    return acc;
+}
 /* Pairs of neighbours (x, y) turned by (cos, sin): (x cos - y sin, x sin + y cos), the second product of
  * each rounded before the first is added. */
 V_INLINE vf vf_turn(vf a, vf by)

@@ -40,6 +40,7 @@ V_INLINE vf vf_max(vf a, vf b) { V_MAP_F(vbslq_f32(vcgtq_f32(a.x[i], b.x[i]), a.
 V_INLINE vf vf_min(vf a, vf b) { V_MAP_F(vbslq_f32(vcltq_f32(a.x[i], b.x[i]), a.x[i], b.x[i])); }
 V_INLINE vf vf_abs(vf a) { V_MAP_F(vabsq_f32(a.x[i])); }
 V_INLINE vf vf_fma(vf a, vf b, vf c) { V_MAP_F(vfmaq_f32(c.x[i], a.x[i], b.x[i])); }
+V_INLINE vf vf_fma_at(vf acc, vf a, const float *p) { return vf_fma(vf_set(*p), a, acc); }
 V_INLINE float32x4_t turn_four(float32x4_t a, float32x4_t by)
 {
     const uint32x4_t signs = vreinterpretq_u32_u64(vdupq_n_u64(0x80000000));

@@ -32,6 +32,7 @@ V_INLINE vf vf_max(vf a, vf b) { V_MAP_F(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
 V_INLINE vf vf_min(vf a, vf b) { V_MAP_F(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
 V_INLINE vf vf_abs(vf a) { V_MAP_F(fabsf(a.x[i])); }
 V_INLINE vf vf_fma(vf a, vf b, vf c) { V_MAP_F(fmaf(a.x[i], b.x[i], c.x[i])); }
+V_INLINE vf vf_fma_at(vf acc, vf a, const float *p) { return vf_fma(vf_set(*p), a, acc); }
 V_INLINE vf vf_turn(vf a, vf by)
 {
     vf r;

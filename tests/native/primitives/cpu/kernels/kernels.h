@@ -48,6 +48,7 @@ static void run_floats(primitive_round *p)
     EMIT_F("vf_min", vf_min(a, b));
     EMIT_F("vf_abs", vf_abs(a));
     EMIT_F("vf_fma", vf_fma(a, b, c));
+    EMIT_F("vf_fma_at", vf_fma_at(c, a, p->f[0] + 5));
     EMIT_F("vf_fma, moderate", vf_fma(x, y, vf_set(p->moderate[0][5])));
     EMIT_F("vf_round", vf_round(a));
     EMIT_F("vf_round, moderate", vf_round(x));
