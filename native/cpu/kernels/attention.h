@@ -139,8 +139,9 @@ V_INLINE void page_weights(float *scores, int heads, int n, float scale, softmax
 
 /* Shrinks 16 elements of the outputs [heads, head_stride], or twice so many, from element i on, and adds
  * the first n positions' values times the heads' weights. */
-V_INLINE void page_mix(const float *weights, const float shrink[16], page_view page, enum page_kind kind,
-                       int heads, int n, int head_stride, int i, int is_twice, float *out)
+V_INLINE void page_mix(const float *weights, const float shrink[16], page_view page,
+                       enum page_kind kind, int heads, int n, int head_stride, int i, int is_twice,
+                       float *out)
 {
     vf low[V_HEADS], high[V_HEADS];
     V_UNROLL for (int h = 0; h < heads; h++) {
@@ -170,8 +171,8 @@ V_INLINE void page_mix(const float *weights, const float shrink[16], page_view p
 }
 
 /* Takes the first n positions of a page into the outputs [heads, head_stride] of one token's heads. */
-V_INLINE void attend_page(const float *q, page_view page, enum page_kind kind, int heads, int n, float scale,
-                          int head_dim, int head_stride, softmax_state *states, float *out)
+V_INLINE void attend_page(const float *q, page_view page, enum page_kind kind, int heads, int n,
+                          float scale, int head_dim, int head_stride, softmax_state *states, float *out)
 {
     float s[V_HEADS * PAGE_TOKENS], shrink[16];
     page_scores(q, page, kind, heads, head_dim, s);

@@ -52,7 +52,7 @@ typedef struct {
 V_INLINE void add_products(tile_side side, int n_groups, int n_pairs, const int16_t *q, const float *d,
                            int n_tokens, float *y, size_t group_stride)
 {
-    float *z = y + group_stride;
+    float *z = y + (size_t)(n_groups - 1) * group_stride;
 #ifdef V_TILE_KERNEL
     if (n_groups == 2 && n_tokens == 12) {
         v_tile_kernel(side.pairs[0], side.pairs[1], n_pairs, q, d, side.scales[0], side.scales[1], y, z);

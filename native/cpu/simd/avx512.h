@@ -177,7 +177,8 @@ V_INLINE void vi_dot_four(vi *x0, vi *x1, vi *x2, vi *x3, vi *y0, vi *y1, vi *y2
 #define AT(k) "%[q" #k "]%{1to16%}"
 #define ODD(k) DOT(AT(k), "x" #k, "x") DOT(AT(k), "y" #k, "y")
 #else
-#define DOT(from, sum, a) "vpmaddwd " from ", %[" a "], %[dot]\n\tvpaddd %[dot], %[" sum "], %[" sum "]\n\t"
+#define DOT(from, sum, a)                                                                          \
+    "vpmaddwd " from ", %[" a "], %[dot]\n\tvpaddd %[dot], %[" sum "], %[" sum "]\n\t"
 #define ODD(k) EVEN(k)
 #endif
 #define EVEN(k) LOAD(k) DOT("%[pair]", "x" #k, "x") DOT("%[pair]", "y" #k, "y")
