@@ -3,10 +3,11 @@
 
 #include <string.h>
 
+#include "cpu/inline.h"
 #include "cpu/internal.h"
 
 /* Eight codes, one a byte: of each four, the middle two change places. */
-static inline uint64_t swap_middles(uint64_t z)
+V_INLINE uint64_t swap_middles(uint64_t z)
 {
     const uint64_t second = 0x0000ff000000ff00;
     return (z & ~(second | second << 8)) | (z & second) << 8 | (z >> 8 & second);
@@ -14,7 +15,7 @@ static inline uint64_t swap_middles(uint64_t z)
 
 /* Bits [shift, shift + width) of every code of a row, into its four bytes of each unit. Eight codes at
  * a time, since a model has a billion of them and loading should not take a second. */
-static inline void pack_row(const uint8_t *codes, int n_weights, int shift, int width, uint8_t *to)
+V_INLINE void pack_row(const uint8_t *codes, int n_weights, int shift, int width, uint8_t *to)
 {
     const uint64_t mask = 0x0101010101010101u * ((1u << width) - 1);
     for (int first = 0; first < n_weights; first += 32 / width, to += UNIT_BYTES) {
@@ -31,7 +32,7 @@ static inline void pack_row(const uint8_t *codes, int n_weights, int shift, int 
 }
 
 /* The same for whole bytes. */
-static inline void pack_bytes(const uint8_t *codes, int n_weights, uint8_t *to)
+V_INLINE void pack_bytes(const uint8_t *codes, int n_weights, uint8_t *to)
 {
     for (int first = 0; first < n_weights; first += 8) {
         uint64_t z;
@@ -45,16 +46,11 @@ static inline void pack_bytes(const uint8_t *codes, int n_weights, uint8_t *to)
 }
 
 /* One plane of a block of 16 rows. */
-static void pack_plane(const block_fields *rows, int n_weights, int shift, int width, uint8_t *to)
+V_INLINE void pack_plane(const block_fields *rows, int n_weights, int shift, int width, uint8_t *to)
 {
     for (int r = 0; r < GROUP_ROWS; r++, to += 4) {
-        const uint8_t *codes = rows[r].codes;
-        switch (width) { /* so that each has its own loop with a constant width */
-        case 1: pack_row(codes, n_weights, shift, 1, to); break;
-        case 2: pack_row(codes, n_weights, shift, 2, to); break;
-        case 4: pack_row(codes, n_weights, shift, 4, to); break;
-        default: pack_bytes(codes, n_weights, to);
-        }
+        if (width == 8) pack_bytes(rows[r].codes, n_weights, to);
+        else pack_row(rows[r].codes, n_weights, shift, width, to);
     }
 }
 
@@ -64,7 +60,7 @@ static inline int first_of_pair(code_traits t, int i)
     return t.sub_block == 32 ? 2 * i : i / 2 * 4 + i % 2;
 }
 
-static uint8_t *pack_pairs(const block_fields *rows, code_traits t, int of_mins, uint8_t *to)
+V_INLINE uint8_t *pack_pairs(const block_fields *rows, code_traits t, int of_mins, uint8_t *to)
 {
     for (int i = 0; i < 128 / t.sub_block; i++)
         for (int r = 0; r < GROUP_ROWS; r++)
@@ -75,7 +71,7 @@ static uint8_t *pack_pairs(const block_fields *rows, code_traits t, int of_mins,
     return to;
 }
 
-static uint8_t *pack_six_bits(const block_fields *rows, uint8_t *to)
+V_INLINE uint8_t *pack_six_bits(const block_fields *rows, uint8_t *to)
 {
     for (int r = 0; r < GROUP_ROWS; r++)
         for (int half = 0; half < 2; half++, to += 2) {
@@ -93,7 +89,7 @@ static uint8_t *pack_six_bits(const block_fields *rows, uint8_t *to)
     return to + 2 * UNIT_BYTES;
 }
 
-static void pack_side(const block_fields *rows, code_traits t, uint8_t *to)
+V_INLINE void pack_side(const block_fields *rows, code_traits t, uint8_t *to)
 {
     if (six_bit_scales(t)) to = pack_six_bits(rows, to);
     else if (has_scales(t)) to = pack_pairs(rows, t, 0, to);
@@ -105,7 +101,7 @@ static void pack_side(const block_fields *rows, code_traits t, uint8_t *to)
 
 typedef void fields_function(const void *block, block_fields *f);
 
-static void pack_group(code_traits t, fields_function fields, size_t block_bytes,
+V_INLINE void pack_group(code_traits t, fields_function fields, size_t block_bytes,
                        const uint8_t *from, size_t row_bytes, int n_rows, int n_in, uint8_t *to)
 {
     const int low = low_plane_width(t), high = high_plane_width(t), n_blocks = n_in / t.block;

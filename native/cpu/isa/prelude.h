@@ -12,6 +12,8 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu/inline.h"
+
 /* Compilers that know AVX-VNNI: gcc since 11, clang since 12 (Apple counts one ahead). */
 #if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 13 : __GNUC__ >= 11)
 #define HAVE_AVXVNNI 1
@@ -34,12 +36,4 @@
 #define HAVE_NEONDOT 1
 #else
 #define HAVE_NEONDOT 0
-#endif
-
-/* What a kernel is put together from becomes one function, with its traits as constants. Not where nothing
- * is optimised: there every copy would be compiled as it stands, for minutes. */
-#if !defined(V_INLINE) && defined(__OPTIMIZE__)
-#define V_INLINE static inline __attribute__((always_inline))
-#elif !defined(V_INLINE)
-#define V_INLINE static inline
 #endif
