@@ -60,14 +60,29 @@ typedef struct {
     _Alignas(64) int32_t of[2][3][V_TILE_ROWS][16];
 } tile_sums;
 
+/* Asks for the activations of the product after the next, where `part` and `step` are this one's: 16
+ * lines, one a token, that come from the second-level cache. Behind the last token's are those that the
+ * next block begins with. Small blocks have two products a tile, and lines that these share. */
+V_INLINE void prefetch_product(code_traits t, block_activations x, int n_tokens, int part, int step)
+{
+    enum { PARTS = 3, STEPS = 256 / 64 };
+    const size_t stride = (size_t)(V_HALVES * t.block);
+    const int ahead = PARTS * step + part + 2;
+    const int8_t *then = x.halves + (ahead < PARTS * STEPS ? 0 : (size_t)n_tokens * stride)
+                         + ahead % PARTS * t.block + ahead / PARTS % STEPS * 64;
+    V_UNROLL
+    for (int k = 0; t.block == 256 && k < V_TILE_ROWS; k++) V_PREFETCH(then + (size_t)k * stride);
+}
+
 V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups,
-                            block_activations x, tile_sums *sums)
+                            block_activations x, int n_tokens, tile_sums *sums)
 {
     const size_t stride = (size_t)(V_HALVES * t.block);
     v_sums_zero();
 #define PART(part, second, step)                                                                   \
     {                                                                                              \
         const int of = t.block == 256 ? part : 0;                                                  \
+        prefetch_product(t, x, n_tokens, part, step);                                              \
         V_TILE_LOAD(6, x.halves + (part) * t.block + 64 * (step), stride);                         \
         V_TILE_LOAD(7, tiles[0].codes[of][step], 64);                                              \
         V_TILE_DOT(part);                                                                          \
@@ -128,7 +143,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
             const int left = a->n_tokens - first, n = left < V_TILE_ROWS ? left : V_TILE_ROWS;
             block_activations x = block_of(a, t, b, first);
             tile_sums sums;
-            tile_products(t, tiles, n_groups, x, &sums);
+            tile_products(t, tiles, n_groups, x, n, &sums);
             V_OPAQUE(&sums);
             for (int g = 0; g < n_groups; g++)
                 add_sums(t, blocks[g], x, sums.of[g], n,
