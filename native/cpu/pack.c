@@ -102,7 +102,7 @@ V_INLINE void pack_side(const block_fields *rows, code_traits t, uint8_t *to)
 typedef void fields_function(const void *block, block_fields *f);
 
 V_INLINE void pack_group(code_traits t, fields_function fields, size_t block_bytes,
-                       const uint8_t *from, size_t row_bytes, int n_rows, int n_in, uint8_t *to)
+                         const uint8_t *from, size_t row_bytes, int n_rows, int n_in, uint8_t *to)
 {
     const int low = low_plane_width(t), high = high_plane_width(t), n_blocks = n_in / t.block;
     block_fields rows[GROUP_ROWS];

@@ -49,6 +49,16 @@ def test_exactly_one_unknown_piece(spm_metadata) -> None:
         assert len(proto.pieces) == len(spm_metadata()["tokenizer.ggml.tokens"]) + n_pieces
 
 
+def test_tokens_without_a_spelling_are_control_tokens(spm_metadata) -> None:
+    metadata, unknown = spm_metadata(), 2
+    for token in (0, 270, 271):
+        metadata["tokenizer.ggml.tokens"][token] = ""
+    pieces = parsed(metadata, 0).pieces
+    assert [pieces[token].type for token in (0, 270, 271)] == [unknown, CONTROL, CONTROL]
+    spellings = {piece.piece for piece in pieces}
+    assert "" not in spellings and len(spellings) == len(pieces)
+
+
 def without_some_bytes(spm_metadata, **keys) -> dict:
     """The tiny vocabulary with three of its byte tokens gone, in number and place like before."""
     metadata = spm_metadata(**keys)
