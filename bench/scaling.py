@@ -5,8 +5,8 @@
 Steps of the three kinds alternate, so that whatever else the machine does hits all of them, and
 numbers are medians. A start is a process of its own, from before `import smelt` to the first token
 after a prompt of eight, and warm: one that is not counted goes before, so that the file is in the
-system's cache and Python has its bytecode. What it then holds in memory stands beside the size of
-the file.
+system's cache and Python has its bytecode. Starts without and with what `smelt pack` makes take
+turns. What a process then holds in memory stands beside the size of the file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from engines import random_prompt
-from smelt import Engine
+from smelt import Engine, pack
 from terminal import console, rounds
 
 if TYPE_CHECKING:
@@ -53,14 +54,16 @@ print(json.dumps([seconds, resident]))
 @dataclass
 class Scaling:
     """Of one file. one, batch, long: seconds of a step of one sequence, of SEQUENCES, and of one
-    with LONG tokens before it instead of SHORT. starts: seconds to the first token. resident:
-    bytes that a process held then, 0 where the system does not say. size: of the file."""
+    with LONG tokens before it instead of SHORT. starts: seconds to the first token, and those where
+    the file is packed. resident: the most bytes that a process held then, 0 where the system does
+    not say. size: of the file."""
 
     model: str
     one: float
     batch: float
     long: float
     starts: list[float]
+    packed_starts: list[float]
     resident: float
     size: float
 
@@ -102,10 +105,18 @@ def steps(path: Path, threads: int, n_rounds: int) -> tuple[float, float, float]
 
 def measure(path: Path, options: argparse.Namespace) -> Scaling:
     one, batch, long = steps(path, options.threads, options.rounds)
-    start(path, options.threads)
-    starts = [start(path, options.threads) for _ in range(options.starts)]
-    seconds, resident = zip(*starts, strict=True)
-    return Scaling(path.stem, one, batch, long, list(seconds), max(resident), path.stat().st_size)
+    with tempfile.TemporaryDirectory() as folder:
+        packed = Path(folder) / path.name  # another name of it, so that nothing is left beside it
+        packed.symlink_to(path.resolve())
+        pack(packed, threads=options.threads)
+        runs = [
+            (start(path, options.threads), start(packed, options.threads))
+            for _ in range(1 + options.starts)
+        ][1:]
+    starts, packed_starts = ([run[kind][0] for run in runs] for kind in (0, 1))
+    resident = max(held for run in runs for _, held in run)
+    size = path.stat().st_size
+    return Scaling(path.stem, one, batch, long, starts, packed_starts, resident, size)
 
 
 def table(found: list[Scaling], threads: int) -> Table:
@@ -122,6 +133,7 @@ def table(found: list[Scaling], threads: int) -> Table:
         "ratio",
         f"{LONG:,} / {SHORT}",
         "first token, s",
+        "packed before",
         "MiB resident",
         "of a file",
     ):
@@ -133,7 +145,10 @@ def table(found: list[Scaling], threads: int) -> Table:
             f"{SEQUENCES / each.batch:.1f}",
             f"{SEQUENCES * each.one / each.batch:.2f}",
             f"{each.long / each.one:.2f}",
-            " ".join(f"{seconds:.2f}" for seconds in each.starts),
+            *(
+                " ".join(f"{seconds:.2f}" for seconds in starts)
+                for starts in (each.starts, each.packed_starts)
+            ),
             f"{each.resident / 2**20:.0f}",
             f"{each.size / 2**20:.0f}",
         )

@@ -39,6 +39,10 @@
 
 enum { GROUP_ROWS = 16, UNIT_BYTES = 64 };
 
+/* Counted up with every change of this layout, or of how matrices share a stream (backends/cpu.py):
+ * files of packed matrices (packed_file.py) say which one they have. */
+enum { PACKED_LAYOUT = 1 };
+
 /* What the packer and the kernels must know of a format; of float formats only `block`. */
 typedef struct {
     int block, bits, offset, sub_block, mins, lookup;

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .completion import Completion, Piece
     from .default_model import default_model_path
     from .engine import Engine
+    from .packed_file import Packed, pack
     from .quantisation import quantize
     from .tokenizer import Tokenizer
 
@@ -45,6 +46,7 @@ __all__ = [
     "DeviceError",
     "Engine",
     "ModelFormatError",
+    "Packed",
     "Piece",
     "QuantisationError",
     "SamplingError",
@@ -54,6 +56,7 @@ __all__ = [
     "UnsupportedModelError",
     "compare",
     "default_model_path",
+    "pack",
     "quantize",
 ]
 
@@ -62,10 +65,12 @@ _LAZY = {
     "Comparison": "comparison",
     "Completion": "completion",
     "Engine": "engine",
+    "Packed": "packed_file",
     "Piece": "completion",
     "Tokenizer": "tokenizer",
     "compare": "comparison",
     "default_model_path": "default_model",
+    "pack": "packed_file",
     "quantize": "quantisation",
 }
 

@@ -4,6 +4,7 @@ addresses of C-contiguous arrays where they are not counts."""
 from .backends.base import Step, Top
 
 page_tokens: int
+packed_layout: int
 most_top: int
 format_f64: int
 rows_tokens: int

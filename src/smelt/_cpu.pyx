@@ -51,6 +51,9 @@ cdef extern from *:
     const smelt_field smelt_fields[]
     int SMELT_FIELD_COUNT
 
+cdef extern from "cpu/packed.h":
+    enum: PACKED_LAYOUT
+
 cdef extern from "cpu/cpu.h" nogil:
     enum: OP_COUNT
     enum: FORMAT_F64
@@ -107,6 +110,7 @@ cdef extern from "cpu/cpu.h" nogil:
     void cpu_top(const float *logits, int n, int k, cpu_top_entry *top)
 
 page_tokens = PAGE_TOKENS
+packed_layout = PACKED_LAYOUT
 format_f64 = FORMAT_F64
 rows_tokens = ROWS_TOKENS
 rows_logits = ROWS_LOGITS

@@ -22,6 +22,7 @@ from .default_model import default_model_path
 from .errors import CancelledError, ContextOverflowError, SmeltError
 from .kv_cache import KVCache
 from .model import Model
+from .packed_file import find_packed
 from .perplexity import chunk_losses, summarise, text_chunks
 from .sampling import SamplingParams
 from .tokenizer import Tokenizer
@@ -103,6 +104,8 @@ class Engine:
         self._debug = os.environ.get("SMELT_DEBUG", "") not in ("", "0")
         self._device = open_device(device, threads)
         self.device = self._device.description
+        if self.cpu_device is not None:
+            self.cpu_device.packed_file = find_packed(self.model.file)
         self.chunk_tokens = min(chunk_tokens, max(self.n_ctx, PAGE_TOKENS))
         program = self.model.program(self.n_ctx, self.chunk_tokens, reuse=not self._debug)
         self._program = self._device.load(program)

@@ -11,6 +11,7 @@ from .gguf_file import GGUFFile
 from .graph.ops import Op, Recorder, Weight
 from .graph.program import Program, build
 from .models import architecture
+from .packed_file import ARCHITECTURE as PACKED_ARCHITECTURE
 
 __all__ = ["Model"]
 
@@ -27,6 +28,11 @@ class Model:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.file = GGUFFile(path)
+        if str(self.file.metadata.get("general.architecture", "")) == PACKED_ARCHITECTURE:
+            raise UnsupportedModelError(
+                f"{self.file.path}: expected a model, found what `smelt pack` has made of one; "
+                "name the model beside it"
+            )
         tensors = self.file.tensors
         for tensor in tensors.values():
             if not tensor.supported:

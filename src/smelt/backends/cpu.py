@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -14,7 +15,7 @@ from .arena import Arena
 from .base import PAGE_TOKENS, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     import numpy as np
 
@@ -74,6 +75,7 @@ class Device:
         self.description = f"cpu, {self.isa}, {n_threads} threads"
         # where each begins, and the bytes from a group of ROWS rows to the next
         self._packed: WeakKeyDictionary[Weight, tuple[np.ndarray, int]] = WeakKeyDictionary()
+        self.packed_file: Mapping[str, np.ndarray] = {}  # streams that need not be packed
 
     def load(self, program: Program) -> LoadedProgram:
         return LoadedProgram(self, program)
@@ -89,41 +91,72 @@ class Device:
     def pack(self, program: Program, flat: Tables) -> None:
         """Turns the quantised matrices of a program into the device's layout (native/cpu/packed.h)
         and their records to it. A matrix is packed once, however many programs use it."""
-        import numpy as np
-
         records = {}
         for record, (weight, multiplied) in zip(flat.weights, flat.sources, strict=True):
             if multiplied and _packed_bytes(record, weight.n_out):
                 records[weight] = record
         new = {weight: record for weight, record in records.items() if weight not in self._packed}
-        streams = [[(w, _packed_bytes(new[w], 1)) for w in s] for s in _streams(program, new)]
-        sizes = [
-            _lines(-(-max(w.n_out for w, _ in s) // ROWS) * sum(n for _, n in s)) for s in streams
-        ]
-        # one block of memory, which the system can back with huge pages
-        memory = np.empty(sum(sizes) + LINE, np.uint8)
-        self.native.touch(memory.ctypes.data, memory.nbytes)
-        begin = -memory.ctypes.data % LINE
-        for stream, size in zip(streams, sizes, strict=True):
-            at, stride = begin, sum(n_bytes for _, n_bytes in stream)
-            for weight, n_bytes in stream:
-                packed = memory[at : begin + size]
-                self.native.pack(
-                    new[weight].__array_interface__["data"][0], packed.ctypes.data, stride
-                )
+        streams = list(_streams(program, new))
+        places = [self._mapped(stream, _stream_bytes(new, stream)) for stream in streams]
+        to_pack = [stream for stream, place in zip(streams, places, strict=True) if place is None]
+        fresh = iter(self._fresh([_stream_bytes(new, stream) for stream in to_pack]))
+        for stream, place in zip(streams, places, strict=True):
+            packed, stride = next(fresh) if place is None else place, _stride(new, stream)
+            for weight in stream:
                 self._packed[weight] = packed, stride
-                weight.forget()
-                at += n_bytes
-            begin += size
+                packed = packed[_packed_bytes(new[weight], 1) :]
+        for weight in (weight for stream in to_pack for weight in stream):
+            packed, stride = self._packed[weight]
+            record_address = new[weight].__array_interface__["data"][0]
+            self.native.pack(record_address, packed.ctypes.data, stride)
+            weight.forget()
         for weight, record in records.items():
             packed, stride = self._packed[weight]
             record["data"], record["packed"] = packed.ctypes.data, 1
             record["row_bytes"] = stride // ROWS
 
+    def packed_streams(self, program: Program) -> Iterator[tuple[str, np.ndarray]]:
+        """The packed matrices of a program that was loaded, as packed_file has them."""
+        for stream in _streams(program, self._packed):
+            yield _stream_name(stream), self._packed[stream[0]][0]
+
+    def _mapped(self, stream: list[Weight], n_bytes: int) -> np.ndarray | None:
+        """The stream in packed_file, if it is there as kernels need it. Whatever its bytes say is
+        safe to compute with, as the bytes of a model are; its size and its place are not."""
+        found = self.packed_file.get(_stream_name(stream))
+        if found is None or found.nbytes != n_bytes or found.ctypes.data % LINE:
+            return None
+        return found
+
+    def _fresh(self, sizes: list[int]) -> Iterator[np.ndarray]:
+        """Memory for streams of so many bytes, each from the beginning of a line on: one block,
+        which the system can back with huge pages."""
+        import numpy as np
+
+        begins = list(accumulate((-(-size // LINE) * LINE for size in sizes), initial=0))
+        memory = np.empty(begins[-1] + LINE, np.uint8)
+        self.native.touch(memory.ctypes.data, memory.nbytes)
+        memory = memory[-memory.ctypes.data % LINE :]
+        for begin, size in zip(begins, sizes, strict=False):
+            yield memory[begin : begin + size]
+
 
 def _packed_bytes(record: np.void, n_rows: int) -> int:
     """Of so many rows of a matrix; 0 if it stays as it is."""
     return int(_cpu.packed_bytes(int(record["format"]), n_rows, int(record["n_in"])))
+
+
+def _stride(records: Mapping[Weight, np.void], stream: list[Weight]) -> int:
+    """Bytes from a group of rows to the next of the same matrix: those of a group of each."""
+    return sum(_packed_bytes(records[weight], 1) for weight in stream)
+
+
+def _stream_bytes(records: Mapping[Weight, np.void], stream: list[Weight]) -> int:
+    return -(-max(weight.n_out for weight in stream) // ROWS) * _stride(records, stream)
+
+
+def _stream_name(stream: list[Weight]) -> str:
+    return "+".join(weight.name for weight in stream)
 
 
 def _streams(program: Program, matrices: Container[Weight]) -> Iterator[list[Weight]]:
@@ -139,10 +172,6 @@ def _streams(program: Program, matrices: Container[Weight]) -> Iterator[list[Wei
             yield wanted
         else:
             yield from ([w] for w in wanted)
-
-
-def _lines(n_bytes: int) -> int:
-    return -(-n_bytes // LINE) * LINE
 
 
 class PagePool:
