@@ -59,7 +59,7 @@ V_INLINE int takes_halves(int n_tokens)
 #endif
 }
 
-/* How many tokens a kernel takes next of those that are left, for unpacked blocks; 0 of none. */
+/* How many tokens a kernel of int16 takes next of those that are left; 0 of none. */
 V_INLINE int tile_width(int left)
 {
     if (left >= V_TILE_TOKENS) return V_TILE_TOKENS;
@@ -68,27 +68,21 @@ V_INLINE int tile_width(int left)
     return left > 0;
 }
 
-/* The tile of a token, of n_tokens: its first token and how many it has. One token where activations do
- * not lie in tiles. */
+/* The tile of a token, of n_tokens: its first token and how many it has. One token where kernels multiply
+ * halves. */
 typedef struct {
     int first, n;
 } token_tile;
 
 V_INLINE token_tile tile_of(int n_tokens, int token)
 {
-#if !defined(V_BYTE_TILES) && !defined(V_AMX)
-    if (n_tokens >= V_TILE_TOKENS) {
-        token_tile tile = {0, V_TILE_TOKENS};
-        while (tile.first + tile.n <= token) {
-            tile.first += tile.n;
-            tile.n = tile_width(n_tokens - tile.first);
-        }
-        return tile;
+    if (!takes_words(n_tokens)) return (token_tile){token, 1};
+    token_tile tile = {0, tile_width(n_tokens)};
+    while (tile.first + tile.n <= token) {
+        tile.first += tile.n;
+        tile.n = tile_width(n_tokens - tile.first);
     }
-#else
-    (void)n_tokens;
-#endif
-    return (token_tile){token, 1};
+    return tile;
 }
 
 /* Where the integers of a block go, int16 pair by pair, `stride` from one to the next; NULL where no

@@ -22,21 +22,34 @@ V_INLINE vh plane_quad(const uint8_t *plane, int width, int i, int to, vh *unit)
     return moved_unit(plane, width, i, 4, width * (i % (8 / width)), to, unit);
 }
 
-/* The codes of weights 4i to 4i + 3 of a span of 16 rows; i = 0, 1, 2, ... */
-V_INLINE vb code_quad(code_traits t, packed_block span, int i, plane_units *units)
+/* The low bits of the codes of weights 4i to 4i + 3 of a span of 16 rows; i = 0, 1, 2, ... */
+V_INLINE vh low_quad(code_traits t, packed_block span, int i, plane_units *units)
 {
-    const int low = low_plane_width(t), high = high_plane_width(t);
+    const int low = low_plane_width(t);
     vh code = plane_quad(span.low, low, i, 0, &units->low);
-    if (t.bits < 8) code = vh_and(code, byte_mask(low, 0));
-    if (high)
-        code = vh_or_masked(code, plane_quad(span.high, high, i, low, &units->high),
-                            byte_mask(high, low));
+    return t.bits < 8 ? vh_and(code, byte_mask(low, 0)) : code;
+}
+
+/* Those codes, whose high bits are, among others, in `high`. */
+V_INLINE vb whole_quad(code_traits t, vh code, vh high)
+{
+    if (high_plane_width(t))
+        code = vh_or_masked(code, high, byte_mask(high_plane_width(t), low_plane_width(t)));
     if (t.lookup) code = vh_lookup(iq4_from_zero, code);
 #ifdef V_UNSIGNED
     return vb_of(t.bits == 8 ? vh_xor(code, byte_mask(1, 7)) : code);
 #else
     return t.offset ? vb_sub(vb_of(code), vb_set((int8_t)t.offset)) : vb_of(code);
 #endif
+}
+
+/* The codes of weights 4i to 4i + 3 of a span of 16 rows; i = 0, 1, 2, ... */
+V_INLINE vb code_quad(code_traits t, packed_block span, int i, plane_units *units)
+{
+    const int high = high_plane_width(t);
+    const vh code = low_quad(t, span, i, units);
+    return whole_quad(t, code, high ? plane_quad(span.high, high, i, low_plane_width(t), &units->high)
+                                    : code);
 }
 
 /* How much code_quad's bytes are above code - t.offset. */

@@ -20,11 +20,13 @@ typedef struct {
     const uint8_t *ahead; /* the block that a thread will read after a while */
 } packed_block;
 
+/* Of one block and a tile of tokens, or of single tokens one after the other (tile 1). */
 typedef struct {
-    const int16_t *q;    /* [n_tokens, block] */
+    const int16_t *q;    /* [block / 2, tile, 2], or [n_tokens, block] */
     const int8_t *halves; /* [n_tokens, V_HALVES, block], see matmul_bytes.h */
     const float *d;      /* [n_tokens] */
-    const int16_t *sums; /* [n_tokens, block / 16], see internal.h */
+    const int16_t *sums; /* [block / 32, tile, 2], or [n_tokens, block / 16], see internal.h */
+    int tile;
 } block_activations;
 
 /* How far ahead a thread asks for memory. A core reads a stream as fast as memory gives only if enough
@@ -81,6 +83,12 @@ typedef struct {
     vh low, high;
 } plane_units;
 
+/* Bits that begin at bit `at` moved to bit `to`. */
+V_INLINE vh moved(vh unit, int at, int to)
+{
+    return at < to ? vh_sll(unit, to - at) : vh_srl(unit, at - to);
+}
+
 /* The unit of a plane that holds group i of `weights` neighbours of a span, with the group's bits,
  * which begin at bit `at`, moved to bit `to`; other bits are what the unit has there. */
 V_INLINE vh moved_unit(const uint8_t *plane, int width, int i, int weights, int at, int to, vh *unit)
@@ -88,7 +96,7 @@ V_INLINE vh moved_unit(const uint8_t *plane, int width, int i, int weights, int 
     const int groups = 32 / width / weights;
     if (i % groups == 0)
         *unit = vh_unknown(vh_load((const int16_t *)(plane + UNIT_BYTES * (i / groups))));
-    return at < to ? vh_sll(*unit, to - at) : vh_srl(*unit, at - to);
+    return moved(*unit, at, to);
 }
 
 /* Weights 2i and 2i + 1 of 16 rows, as int16. */
@@ -165,7 +173,7 @@ V_INLINE int sum_of(code_traits t, const int16_t *sums, int i)
     return sums[t.block == 256 ? (i & ~3) | (i & 1) << 1 | (i >> 1 & 1) : i];
 }
 
-/* The sum of q over a sub-block of token k. */
+/* The sum of q over a sub-block of token k, a single one. */
 V_INLINE int sub_block_sum(code_traits t, block_activations x, int k, int sub_block)
 {
     const int16_t *sums = x.sums + k * (t.block / 16);
@@ -222,12 +230,12 @@ V_INLINE void add_block(code_traits t, const block_end *end, block_activations x
 V_INLINE void end_block(code_traits t, const block_end *end, block_activations x, int k, vi total,
                         float *y)
 {
-    const int16_t *sums = x.sums + k * (t.block / 16);
+    const int16_t *sums = x.sums + (x.tile > 1 ? 2 * k : k * (t.block / 16));
     vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
     vi *to = t.mins == MINS_SUBTRACTED ? &mins : &total;
     V_UNROLL
     for (int i = 0; has_factors(t, end) && i < 8; i++)
-        *to = vi_dot(*to, end->factors[i], vh_broadcast2(sums + 2 * i));
+        *to = vi_dot(*to, end->factors[i], vh_broadcast2(sums + 2 * i * x.tile));
     add_block(t, end, x, k, total, mins, y);
 }
 
@@ -258,8 +266,8 @@ V_INLINE vh scaled_pair(code_traits t, packed_block span, span_scales scales, in
     return has_scales(t) ? vh_mul(w, scales.of[2 * i / t.sub_block]) : w;
 }
 
-/* The activations of one block, from token k on. */
-V_INLINE block_activations block_of(const activations *a, code_traits t, int b, int k)
+/* The activations of one block from token k on, where a tile of so many begins. */
+V_INLINE block_activations block_of(const activations *a, code_traits t, int b, int k, int tile)
 {
     const enum activation kind = t.block == 256 ? ACTIVATION_Q256 : ACTIVATION_Q32;
     const size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)k;
@@ -268,6 +276,7 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
         a->quantised[kind].halves + V_HALVES * at * (size_t)t.block,
         a->quantised[kind].d + at,
         a->quantised[kind].sums + at * (size_t)(t.block / 16),
+        tile,
     };
 }
 
@@ -294,7 +303,7 @@ V_INLINE void few_tokens(code_traits t, packed_groups groups, int n_groups, int 
         int k = 0;
 #define TOKENS(n)                                                                                  \
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
-        dot_tokens(t, blocks, n_groups, block_of(a, t, b, k), n, y + k * GROUP_ROWS, stride);
+        dot_tokens(t, blocks, n_groups, block_of(a, t, b, k, n), n, y + k * GROUP_ROWS, stride);
 #if V_DOT_TOKENS >= 8
         TOKENS(8)
 #endif
@@ -307,10 +316,10 @@ V_INLINE void few_tokens(code_traits t, packed_groups groups, int n_groups, int 
             int j = k;
 #if V_DOT_TOKENS >= 2
             for (; j + 2 <= a->n_tokens; j += 2)
-                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j), 2, sums + j * GROUP_ROWS);
+                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j, 1), 2, sums + j * GROUP_ROWS);
 #endif
             for (; j < a->n_tokens; j++)
-                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j), 1, sums + j * GROUP_ROWS);
+                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j, 1), 1, sums + j * GROUP_ROWS);
         }
     }
 }
@@ -333,7 +342,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
         int k = 0;
 #define TILE(n)                                                                                    \
     for (; tile_width(a->n_tokens - k) == (n); k += (n))                                           \
-        tile_tokens(t, tiles, blocks, n_groups, block_of(a, t, b, k), n, y + k * GROUP_ROWS, stride);
+        tile_tokens(t, tiles, blocks, n_groups, block_of(a, t, b, k, n), n, y + k * GROUP_ROWS, stride);
         TILE(V_TILE_TOKENS)
         if (V_TILE_TOKENS > 8) TILE(8)
         if (V_TILE_TOKENS > 4) TILE(4)

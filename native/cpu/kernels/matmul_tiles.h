@@ -24,11 +24,12 @@ V_INLINE int minimum_pairs(code_traits t)
 V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
 {
     for (int s = 0; s < t.block / SPAN; s++) {
-        span_pairs pairs = pairs_of(t, block, s, 1);
+        span_pairs pairs = {.span = span_at(t, block, s)};
+        take_scales(t, block, s, 0, SPAN / t.sub_block, 1, &pairs);
         V_UNROLL
         for (int i = 0; i < SPAN / 2; i++) {
             prefetch_ahead(t, block, 1, s, t.block / SPAN, i, SPAN / 2);
-            vh_store(tile->codes[s * (SPAN / 2) + i], next_pair(t, &pairs, i, 1));
+            vh_store(tile->codes[s * (SPAN / 2) + i], next_pair(t, &pairs, i, 1, 0));
         }
     }
     block_end end;

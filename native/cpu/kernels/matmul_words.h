@@ -81,46 +81,51 @@ V_INLINE int words_offset(code_traits t)
     return 0;
 }
 
-V_INLINE span_pairs pairs_of(code_traits t, packed_block block, int span, int centred)
+/* Takes the scales of n sub-blocks of a span from weight `first` on. */
+V_INLINE void take_scales(code_traits t, packed_block block, int span, int first, int n, int centred,
+                          span_pairs *pairs)
 {
-    span_pairs pairs;
-    pairs.span = span_at(t, block, span);
-    if (!by_bytes(t)) pairs.scales = scales_of(t, block, span);
 #ifdef V_BYTES
-    for (int i = 0; by_bytes(t) && i < SPAN / t.sub_block; i++) {
-        const vh scale = scale_pair(t, block, pair_of(t, span, i * t.sub_block));
-        pairs.even[i] = vh_even_bytes(scale, span % 2);
-        pairs.odd[i] = vh_sll(pairs.even[i], 8);
+    for (int i = 0; by_bytes(t) && i < n; i++) {
+        const vh scale = scale_pair(t, block, pair_of(t, span, first + i * t.sub_block));
+        pairs->even[i] = vh_even_bytes(scale, span % 2);
+        pairs->odd[i] = vh_sll(pairs->even[i], 8);
         if (byte_offset(t) && centred)
-            pairs.offset[i] = vh_mul(vh_twice(scale, span % 2), vh_set((int16_t)byte_offset(t)));
+            pairs->offset[i] = vh_mul(vh_twice(scale, span % 2), vh_set((int16_t)byte_offset(t)));
     }
+#else
+    (void)first, (void)n, (void)centred;
 #endif
-    return pairs;
+    if (!by_bytes(t)) pairs->scales = scales_of(t, block, span);
 }
 
-/* Pair i; i = 0, 1, 2, ... centred: with the offset taken off, for what many tokens use. */
-V_INLINE vh next_pair(code_traits t, span_pairs *pairs, int i, int centred)
+/* Pair i; i = 0, 1, 2, ... centred: with the offset taken off, for what many tokens use. carried: high
+ * bits, one a code, are in units.high, and not to be loaded. */
+V_INLINE vh next_pair(code_traits t, span_pairs *pairs, int i, int centred, int carried)
 {
 #ifdef V_BYTES
     if (by_bytes(t)) {
-        const int sub_block = 2 * i / t.sub_block;
-        if (i % 2 == 0) pairs->codes = code_quad(t, pairs->span, i / 2, &pairs->units);
+        const int sub_block = 2 * i / t.sub_block, quad = i / 2;
+        if (i % 2 == 0)
+            pairs->codes = carried ? whole_quad(t, low_quad(t, pairs->span, quad, &pairs->units),
+                                                moved(pairs->units.high, quad, low_plane_width(t)))
+                                   : code_quad(t, pairs->span, quad, &pairs->units);
         const vh scales = i % 2 ? pairs->odd[sub_block] : pairs->even[sub_block];
         const vh w = vh_dot_bytes(pairs->codes, scales);
         return byte_offset(t) && centred ? vh_sub(w, pairs->offset[sub_block]) : w;
     }
 #endif
-    (void)centred;
+    (void)centred, (void)carried;
     return scaled_pair(t, pairs->span, pairs->scales, i, &pairs->units);
 }
 
 #if V_TILE_GROUPS > 1
-/* end_block of two groups and four tokens from token k on. */
+/* end_block of two groups and four tokens of a tile, from token k on. */
 V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x, int k,
                        const vi *first, const vi *second, float *y, size_t group_stride)
 {
     const int to_total = t.mins != MINS_SUBTRACTED;
-    const int16_t *sums = x.sums + k * 16;
+    const int16_t *sums = x.sums + 2 * k;
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3)
 #define BEGIN(k) vi x##k = to_total ? first[k] : vi_zero(), y##k = to_total ? second[k] : vi_zero();
     EACH(BEGIN)
@@ -128,7 +133,7 @@ V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x
     V_UNROLL
     for (int i = 0; i < 8; i++)
         vi_dot_four(&x0, &x1, &x2, &x3, &y0, &y1, &y2, &y3, ends[0].factors[i], ends[1].factors[i],
-                    sums + 2 * i, 16);
+                    sums + 2 * i * x.tile, 2);
 #define ADD(j)                                                                                     \
     add_block(t, &ends[0], x, k + j, to_total ? x##j : first[j], x##j, y + j * GROUP_ROWS);        \
     add_block(t, &ends[1], x, k + j, to_total ? y##j : second[j], y##j,                            \
@@ -160,48 +165,75 @@ V_INLINE void end_tokens(code_traits t, const packed_block *blocks, int n_groups
             end_block(t, &ends[g], x, k, dot[g][k], y + k * GROUP_ROWS);
 }
 
-/* A block of one or two groups and 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales are
- * multiplied into the codes, which costs one product for all tokens and leaves one sum a token and
+/* How many pairs of a span dot_tokens writes out: those of one unit of most planes, or of one scale. The
+ * less code, the more of it stays decoded: where two threads share a core, each has room for some 3 KB. */
+V_INLINE int written_pairs(code_traits t)
+{
+    if (by_bytes(t)) return t.sub_block == 16 ? 8 : 4;
+    return t.bits == 4 && !has_scales(t) ? 4 : SPAN / 2;
+}
+
+/* A block of one or two groups and a tile of 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales
+ * are multiplied into the codes, which costs one product for all tokens and leaves one sum a token and
  * group. The sums have names of their own, since compilers do not keep arrays of this size in
  * registers. */
 V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups,
                          block_activations x, int n_tokens, float *y, size_t group_stride)
 {
+    const int n_pairs = written_pairs(t), turns = SPAN / 2 / n_pairs;
+    const int carried = by_bytes(t) && high_plane_width(t) == 1;
+    const int low_bytes = UNIT_BYTES * SPAN * low_plane_width(t) / 32 / turns;
+    const int high_bytes = UNIT_BYTES * SPAN * high_plane_width(t) / 32 / turns;
 #define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 #define BEGIN(k) vi first_##k = vi_zero(), second_##k = vi_zero();
     EACH_TOKEN(BEGIN)
 #undef BEGIN
+    const int16_t *q = x.q;
     for (int s = 0; s < t.block / SPAN; s++) {
-        const int16_t *q = x.q + s * SPAN;
-        __asm__("" : "+r"(q)); /* or gcc counts a pointer up for every second product */
         span_pairs pairs[2];
-        vh now[2], next[2];
         for (int g = 0; g < n_groups; g++) {
-            pairs[g] = pairs_of(t, blocks[g], s, 0);
-            next[g] = next_pair(t, &pairs[g], 0, 0);
+            pairs[g].span = span_at(t, blocks[g], s);
+            if (t.sub_block != 2 * n_pairs) take_scales(t, blocks[g], s, 0, 1, 0, &pairs[g]);
+            if (carried) pairs[g].units.high = vh_load((const int16_t *)pairs[g].span.high);
         }
-        V_UNROLL
-        for (int i = 0; i < SPAN / 2; i++) {
+        for (int turn = 0; turn < turns; turn++) {
+            /* or gcc counts a pointer up for every second product, and writes two turns out */
+            __asm__("" : "+r"(q), "+r"(turn));
+            vh now[2], next[2];
             for (int g = 0; g < n_groups; g++) {
-                prefetch_ahead(t, blocks[g], 1, s, t.block / SPAN, i, SPAN / 2);
-                now[g] = next[g];
-                if (i + 1 < SPAN / 2) next[g] = next_pair(t, &pairs[g], i + 1, 0);
+                if (t.sub_block == 2 * n_pairs)
+                    take_scales(t, blocks[g], s, turn * t.sub_block, 1, 0, &pairs[g]);
+                next[g] = next_pair(t, &pairs[g], 0, 0, carried);
             }
+            V_UNROLL
+            for (int i = 0; i < n_pairs; i++) {
+                for (int g = 0; g < n_groups; g++) {
+                    prefetch_ahead(t, blocks[g], 1, s * turns + turn, t.block / SPAN * turns, i, n_pairs);
+                    now[g] = next[g];
+                    if (i + 1 < n_pairs) next[g] = next_pair(t, &pairs[g], i + 1, 0, carried);
+                }
 #define FOUR(k, l, m, n)                                                                           \
     vi_dot_four(&first_##k, &first_##l, &first_##m, &first_##n, &second_##k, &second_##l,          \
-                &second_##m, &second_##n, now[0], now[1], q + k * t.block + 2 * i, t.block)
+                &second_##m, &second_##n, now[0], now[1], q + 2 * (i * n_tokens + k), 2);
 #define DOT(k)                                                                                     \
-    if (k < n_tokens) first_##k = vi_dot_on(first_##k, now[0], vh_broadcast2(q + k * t.block + 2 * i));
+    if (k < n_tokens) first_##k = vi_dot_on(first_##k, now[0], vh_broadcast2(q + 2 * (i * n_tokens + k)));
 #if V_TILE_GROUPS > 1
-            if (n_groups > 1) {
-                FOUR(0, 1, 2, 3);
-                if (n_tokens > 4) FOUR(4, 5, 6, 7);
-                continue;
-            }
+                if (n_groups > 1) {
+                    FOUR(0, 1, 2, 3)
+                    if (n_tokens > 4) FOUR(4, 5, 6, 7)
+                    continue;
+                }
 #endif
-            EACH_TOKEN(DOT)
+                EACH_TOKEN(DOT)
 #undef FOUR
 #undef DOT
+            }
+            q += 2 * n_pairs * n_tokens;
+            for (int g = 0; g < n_groups; g++) {
+                pairs[g].span.low += low_bytes;
+                if (carried) pairs[g].units.high = vh_srl(pairs[g].units.high, n_pairs / 2);
+                else pairs[g].span.high += high_bytes;
+            }
         }
     }
     vi dot[2][NAMED_SUMS];
