@@ -165,12 +165,13 @@ V_INLINE void end_tokens(code_traits t, const packed_block *blocks, int n_groups
             end_block(t, &ends[g], x, k, dot[g][k], y + k * GROUP_ROWS);
 }
 
-/* How many pairs of a span dot_tokens writes out: those of one unit of most planes, or of one scale. The
- * less code, the more of it stays decoded: where two threads share a core, each has room for some 3 KB. */
-V_INLINE int written_pairs(code_traits t)
+/* How many pairs of a span dot_tokens writes out: for 8 tokens half of them, where those are whole units
+ * and have one scale. Where two threads share a core, some have room for 3 KB of decoded code, and what
+ * stands behind this loop comes again as well. */
+V_INLINE int written_pairs(code_traits t, int n_tokens)
 {
-    if (by_bytes(t)) return t.sub_block == 16 ? 8 : 4;
-    return t.bits == 4 && !has_scales(t) ? 4 : SPAN / 2;
+    const int in_halves = by_bytes(t) || (t.bits == 4 && !has_scales(t));
+    return n_tokens > 4 && in_halves ? SPAN / 4 : SPAN / 2;
 }
 
 /* A block of one or two groups and a tile of 4 or 8 tokens, added to y [groups, all tokens, 16]. Scales
@@ -180,8 +181,9 @@ V_INLINE int written_pairs(code_traits t)
 V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups,
                          block_activations x, int n_tokens, float *y, size_t group_stride)
 {
-    const int n_pairs = written_pairs(t), turns = SPAN / 2 / n_pairs;
-    const int carried = by_bytes(t) && high_plane_width(t) == 1;
+    const int n_pairs = written_pairs(t, n_tokens), turns = SPAN / 2 / n_pairs;
+    const int carried = turns > 1 && high_plane_width(t) == 1; /* a unit of a span */
+    const int scale_a_turn = turns > 1 && t.sub_block == 16;
     const int low_bytes = UNIT_BYTES * SPAN * low_plane_width(t) / 32 / turns;
     const int high_bytes = UNIT_BYTES * SPAN * high_plane_width(t) / 32 / turns;
 #define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
@@ -193,7 +195,7 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
         span_pairs pairs[2];
         for (int g = 0; g < n_groups; g++) {
             pairs[g].span = span_at(t, blocks[g], s);
-            if (t.sub_block != 2 * n_pairs) take_scales(t, blocks[g], s, 0, 1, 0, &pairs[g]);
+            if (!scale_a_turn) take_scales(t, blocks[g], s, 0, SPAN / t.sub_block, 0, &pairs[g]);
             if (carried) pairs[g].units.high = vh_load((const int16_t *)pairs[g].span.high);
         }
         for (int turn = 0; turn < turns; turn++) {
@@ -201,7 +203,7 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
             __asm__("" : "+r"(q), "+r"(turn));
             vh now[2], next[2];
             for (int g = 0; g < n_groups; g++) {
-                if (t.sub_block == 2 * n_pairs)
+                if (scale_a_turn)
                     take_scales(t, blocks[g], s, turn * t.sub_block, 1, 0, &pairs[g]);
                 next[g] = next_pair(t, &pairs[g], 0, 0, carried);
             }
