@@ -3,8 +3,7 @@
 #include "cpu/internal.h"
 
 enum {
-    MOST_HALVES = 3,
-    READ_BEYOND = 15 * MOST_HALVES * 256, /* by tiles of 16 tokens, the last of which may be fewer */
+    READ_BEYOND = 15 * 2 * 256, /* by tiles of 16 tokens, the last of which may be fewer */
     LEAST_SLICE = 16,                     /* tokens, if they are not all */
 };
 
@@ -12,7 +11,7 @@ enum {
 static size_t form_bytes(size_t n, int block, size_t *halves, size_t *d, size_t *sums)
 {
     *halves = whole_lines(n * sizeof(int16_t));
-    *d = *halves + whole_lines(MOST_HALVES * n);
+    *d = *halves + whole_lines(2 * n);
     *sums = *d + whole_lines(n / (size_t)block * sizeof(float));
     return *sums + whole_lines(n / 16 * sizeof(int16_t));
 }

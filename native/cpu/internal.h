@@ -46,8 +46,7 @@ typedef struct {
     const float *f32;  /* [n_tokens, n_in] */
     struct {
         int16_t *q;    /* [n_in / block, n_tokens, block], or in tiles: activations.h */
-        int8_t *halves; /* [n_in / block, n_tokens, 2, block]: q = 64 high + low, see matmul_bytes.h;
-                           for AMX [.., 3, block], see matmul_amx.h */
+        int8_t *halves; /* [n_in / block, n_tokens, 2, block]: q = 64 high + low, see matmul_bytes.h */
         float *d;      /* [n_in / block, n_tokens] */
         int16_t *sums; /* [n_in / block, n_tokens, block / 16], of q over each 16; in blocks of 256 of
                           each four of them the middle two in each other's place (packed.h); in tiles

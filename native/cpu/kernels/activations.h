@@ -25,13 +25,6 @@ V_INLINE void rms_norm_row(const float *x, const float *gain, int n, float eps, 
 
 enum { FEW_TOKENS = 4 }; /* below which no kernel multiplies int16, where there is one for bytes */
 
-/* High, low and, for AMX, their sum: matmul_amx.h. */
-#ifdef V_AMX
-enum { V_HALVES = 3 };
-#else
-enum { V_HALVES = 2 };
-#endif
-
 /* In which forms kernels take integers: int16, and halves of them (matmul_bytes.h). */
 V_INLINE int takes_words(int n_tokens)
 {
@@ -113,9 +106,6 @@ V_INLINE void store_activations(integer_places to, int block, int i, vh x)
     vh_store_bytes(to.halves + i, high);
     vh low = vh_sub(x, vh_sll(high, HALF_BITS));
     vh_store_bytes(to.halves + block + i, low);
-#ifdef V_AMX
-    vh_store_bytes(to.halves + 2 * block + i, vh_add(high, low));
-#endif
 #else
     (void)block;
 #endif
@@ -165,7 +155,7 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
         if (takes_words(a->n_tokens))
             to.q = a->quantised[kind].q + tile_at * (size_t)block + within;
         if (takes_halves(a->n_tokens))
-            to.halves = a->quantised[kind].halves + V_HALVES * at * (size_t)block;
+            to.halves = a->quantised[kind].halves + 2 * at * (size_t)block;
         quantise_block(x + b * block, block, to, a->quantised[kind].d + at);
     }
 }
@@ -188,8 +178,7 @@ typedef struct {
 V_INLINE int slice_tokens(int n_tokens, int n_in)
 {
     enum { LEAST = 48 };
-    const int64_t each = (int64_t)n_in * (takes_words(n_tokens) ? (int)sizeof(int16_t) : V_HALVES);
-    const int64_t most = l2_bytes * 3 / 4 / each;
+    const int64_t most = l2_bytes * 3 / 4 / (n_in * (int64_t)sizeof(int16_t));
     if (n_tokens <= LEAST || n_tokens <= most) return n_tokens > 0 ? n_tokens : 1;
     const int n_slices = (int)(most < LEAST ? (n_tokens + LEAST - 1) / LEAST
                                             : (n_tokens + most - 1) / most);

@@ -2,19 +2,23 @@
  * weights of bytes an instruction.
  *
  * Activations come in halves, q = 64 high + low (matmul_bytes.h). So do weights with their scales, of at
- * most 13 bits: w = 64 high + low, 0 <= low <= 63, -64 <= high <= 64. Of the four products Karatsuba's
- * identity leaves three, since sums of two halves still fit a byte:
+ * most 13 bits: w = 64 high + low, 0 <= low <= 63, -64 <= high <= 64. The four products of halves go to
+ * three sums:
  *
- *     w q = 4096 high high + 64 ((high + low)(high + low) - high high - low low) + low low
+ *     w q = 4096 high high + 64 (high low + low high) + low low
+ *
+ * Three products would do, by Karatsuba's identity, and were slower: sums of two halves are then a third
+ * of what has to be unpacked and of the activations that come from the second-level cache, which is what
+ * these kernels wait for.
  *
  * A small block has one scale for all, and its codes less their offset are bytes as they are: two
  * products. All sums are exact.
  */
 
-/* Unpacked: of weights' high halves, low halves and their sums, or of a small block's codes, 64 weights
- * of 16 rows in the order of a tile. */
+/* Unpacked: of weights' high halves and low halves, or of a small block's codes, 64 weights of 16 rows in
+ * the order of a tile. */
 typedef struct {
-    _Alignas(64) int8_t codes[3][4][16][64];
+    _Alignas(64) int8_t codes[2][4][16][64];
 } block_tile;
 
 V_INLINE void unpack_halves(code_traits t, packed_block block, packed_block span, int s,
@@ -33,7 +37,6 @@ V_INLINE void unpack_halves(code_traits t, packed_block block, packed_block span
         const int step = s / 2, row = s % 2 * (SPAN / 4) + i;
         vh_store((int16_t *)tile->codes[0][step][row], high);
         vh_store((int16_t *)tile->codes[1][step][row], low);
-        vh_store((int16_t *)tile->codes[2][step][row], vb_add(high, low));
     }
 }
 
@@ -55,21 +58,21 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
     }
 }
 
-/* Sums of up to 16 tokens and two groups: with high halves, low halves, and sums of both. */
+/* Sums of up to 16 tokens and two groups: 4096, 64 and 1 times which count, or 64 and 1 times. */
 typedef struct {
     _Alignas(64) int32_t of[2][3][V_TILE_ROWS][16];
 } tile_sums;
 
-/* Asks for the activations of the product after the next, where `part` and `step` are this one's: 16
- * lines, one a token, that come from the second-level cache. Behind the last token's are those that the
- * next block begins with. Small blocks have two products a tile, and lines that these share. */
-V_INLINE void prefetch_product(code_traits t, block_activations x, int n_tokens, int part, int step)
+/* Asks for the activations of the half after `half` of `step`: 16 lines, one a token, that come from the
+ * second-level cache. Behind the last token's are those that the next block begins with. Halves of small
+ * blocks share lines. */
+V_INLINE void prefetch_half(code_traits t, block_activations x, int n_tokens, int half, int step)
 {
-    enum { PARTS = 3, STEPS = 256 / 64 };
-    const size_t stride = (size_t)(V_HALVES * t.block);
-    const int ahead = PARTS * step + part + 2;
-    const int8_t *then = x.halves + (ahead < PARTS * STEPS ? 0 : (size_t)n_tokens * stride)
-                         + ahead % PARTS * t.block + ahead / PARTS % STEPS * 64;
+    enum { STEPS = 256 / 64 };
+    const size_t stride = (size_t)(2 * t.block);
+    const int after = step + half;
+    const int8_t *then = x.halves + (after < STEPS ? 0 : (size_t)n_tokens * stride)
+                         + (1 - half) * t.block + after % STEPS * 64;
     V_UNROLL
     for (int k = 0; t.block == 256 && k < V_TILE_ROWS; k++) V_PREFETCH(then + (size_t)k * stride);
 }
@@ -77,26 +80,29 @@ V_INLINE void prefetch_product(code_traits t, block_activations x, int n_tokens,
 V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups,
                             block_activations x, int n_tokens, tile_sums *sums)
 {
-    const size_t stride = (size_t)(V_HALVES * t.block);
+    const size_t stride = (size_t)(2 * t.block);
     v_sums_zero();
-#define PART(part, second, step)                                                                   \
+/* half of the activations times `of` the weights, to sum `to` of the first group and `second` of the other */
+#define PRODUCTS(of, to, second)                                                                   \
     {                                                                                              \
-        const int of = t.block == 256 ? part : 0;                                                  \
-        prefetch_product(t, x, n_tokens, part, step);                                              \
-        V_TILE_LOAD(6, x.halves + (part) * t.block + 64 * (step), stride);                         \
         V_TILE_LOAD(7, tiles[0].codes[of][step], 64);                                              \
-        V_TILE_DOT(part);                                                                          \
+        V_TILE_DOT(to);                                                                            \
         if (n_groups > 1) {                                                                        \
             V_TILE_LOAD(7, tiles[1].codes[of][step], 64);                                          \
             V_TILE_DOT(second);                                                                    \
         }                                                                                          \
     }
     for (int step = 0; step < (t.block + 63) / 64; step++) {
-        PART(0, 3, step)
-        PART(1, 4, step)
-        if (t.block == 256) PART(2, 5, step)
+        prefetch_half(t, x, n_tokens, 0, step);
+        V_TILE_LOAD(6, x.halves + 64 * step, stride);
+        PRODUCTS(0, 0, 3)
+        if (t.block == 256) PRODUCTS(1, 1, 4)
+        prefetch_half(t, x, n_tokens, 1, step);
+        V_TILE_LOAD(6, x.halves + t.block + 64 * step, stride);
+        PRODUCTS(0, 1, 4)
+        if (t.block == 256) PRODUCTS(1, 2, 5)
     }
-#undef PART
+#undef PRODUCTS
     V_TILE_STORE(0, sums->of[0][0], 64);
     V_TILE_STORE(1, sums->of[0][1], 64);
     V_TILE_STORE(2, sums->of[0][2], 64);
@@ -106,21 +112,30 @@ V_INLINE void tile_products(code_traits t, const block_tile *tiles, int n_groups
     V_TILE_STORE(5, sums->of[1][2], 64);
 }
 
-/* Adds n tokens' sums with a block of one group to y [n, 16]. */
-V_INLINE void add_sums(code_traits t, packed_block block, block_activations x,
-                       const int32_t of[3][V_TILE_ROWS][16], int n, float *y)
+V_INLINE vi sum_of_products(code_traits t, const int32_t of[3][V_TILE_ROWS][16], int k)
 {
-    block_end end;
-    find_end(t, block, 0, &end);
-    for (int k = 0; k < n; k++) {
-        vi high = vi_load(of[0][k]), low = vi_load(of[1][k]), dot = low;
-        if (t.block == 256) {
-            vi mixed = vi_sub(vi_sub(vi_load(of[2][k]), high), low);
-            dot = vi_add(dot, vi_sll(mixed, HALF_BITS));
+    vi sum = vi_add(vi_sll(vi_load(of[0][k]), HALF_BITS), vi_load(of[1][k]));
+    return t.block == 256 ? vi_add(vi_sll(sum, HALF_BITS), vi_load(of[2][k])) : sum;
+}
+
+/* Adds n tokens' sums with a block of one or two groups to y [groups, all tokens, 16]. Factors are found
+ * once for all tokens; d, which is all that other formats have, stays in a register if it is found here. */
+V_INLINE void add_sums(code_traits t, const packed_block *blocks, const block_end *ends, int n_groups,
+                       block_activations x, const tile_sums *sums, int n, float *y,
+                       size_t group_stride)
+{
+    vi total[2][V_TILE_ROWS];
+    const int together = has_factors(t, &ends[0]);
+    for (int g = 0; g < n_groups; g++) {
+        block_end end;
+        if (!together) find_end(t, blocks[g], 0, &end);
+        for (int k = 0; k < n; k++) {
+            const vi sum = sum_of_products(t, sums->of[g], k);
+            if (together) total[g][k] = sum;
+            else end_block(t, &end, x, k, sum, y + (size_t)g * group_stride + k * GROUP_ROWS);
         }
-        dot = vi_add(dot, vi_sll(high, t.block == 256 ? 2 * HALF_BITS : HALF_BITS));
-        end_block(t, &end, x, k, dot, y + k * GROUP_ROWS);
     }
+    if (together) end_tokens(t, ends, n_groups, x, n, total[0], total[1], y, group_stride);
 }
 
 /* All blocks of n_groups groups and many tokens. The last 16 tokens may be fewer: then the tile of
@@ -134,9 +149,11 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
     for (int b = 0; b < groups.n_blocks; b++) {
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
+        block_end ends[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
             blocks[g] = block_at(t, groups, g, b);
             unpack_block(t, blocks[g], &tiles[g]);
+            find_end(t, blocks[g], 0, &ends[g]);
         }
         V_OPAQUE(tiles);
         for (int first = 0; first < a->n_tokens; first += V_TILE_ROWS) {
@@ -145,9 +162,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
             tile_sums sums;
             tile_products(t, tiles, n_groups, x, n, &sums);
             V_OPAQUE(&sums);
-            for (int g = 0; g < n_groups; g++)
-                add_sums(t, blocks[g], x, sums.of[g], n,
-                         y + (size_t)g * stride + first * GROUP_ROWS);
+            add_sums(t, blocks, ends, n_groups, x, &sums, n, y + first * GROUP_ROWS, stride);
         }
     }
     v_tiles_release();

@@ -138,7 +138,7 @@ V_INLINE void dot_block(code_traits t, packed_block block, int into_l2, block_ac
             prefetch_ahead(t, block, into_l2, turn, t.block / weights, i, weights / 4);
             vb w = code_quad(t, span_at(t, block, s), i % (SPAN / 4), &units);
             for (int k = 0; k < n_tokens; k++) {
-                const int8_t *q = x.halves + V_HALVES * k * t.block + turn * weights + 4 * i;
+                const int8_t *q = x.halves + 2 * k * t.block + turn * weights + 4 * i;
                 turn_sums *sum = &sums[k];
                 const int begins = i % most == 0, ends = i % most == most - 1;
                 sum->high[sub] = vq_dot4(begins ? vq_zero() : sum->high[sub], w, q);
@@ -208,7 +208,7 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
             for (int i = 0; i < quads; i++) {
                 vb w = vb_load(codes[i]);
                 for (int k = 0; k < n_tokens; k++)
-                    dot[k] = vq_dot4(dot[k], w, q + V_HALVES * k * t.block + 4 * i);
+                    dot[k] = vq_dot4(dot[k], w, q + 2 * k * t.block + 4 * i);
             }
         }
         const int first = b * t.sub_block; /* weight */

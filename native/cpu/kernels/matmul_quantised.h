@@ -23,7 +23,7 @@ typedef struct {
 /* Of one block and a tile of tokens, or of single tokens one after the other (tile 1). */
 typedef struct {
     const int16_t *q;    /* [block / 2, tile, 2], or [n_tokens, block] */
-    const int8_t *halves; /* [n_tokens, V_HALVES, block], see matmul_bytes.h */
+    const int8_t *halves; /* [n_tokens, 2, block], see matmul_bytes.h */
     const float *d;      /* [n_tokens] */
     const int16_t *sums; /* [block / 32, tile, 2], or [n_tokens, block / 16], see internal.h */
     int tile;
@@ -225,12 +225,15 @@ V_INLINE void add_block(code_traits t, const block_end *end, block_activations x
     vf_store(y, sum);
 }
 
+/* How far apart the sums of q of two tokens are; pairs of the same token are 2 * x.tile apart. */
+V_INLINE int sums_stride(code_traits t, block_activations x) { return x.tile > 1 ? 2 : t.block / 16; }
+
 /* Adds token k's sum over a block, an exact one, and that of min * q to y [16]. For MIN_ADDED the one
  * minimum counts 1. */
 V_INLINE void end_block(code_traits t, const block_end *end, block_activations x, int k, vi total,
                         float *y)
 {
-    const int16_t *sums = x.sums + (x.tile > 1 ? 2 * k : k * (t.block / 16));
+    const int16_t *sums = x.sums + k * sums_stride(t, x);
     vi mins = t.mins == MIN_ADDED ? vi_set(sums[0] + sums[1]) : vi_zero();
     vi *to = t.mins == MINS_SUBTRACTED ? &mins : &total;
     V_UNROLL
@@ -273,7 +276,7 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
     const size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)k;
     return (block_activations){
         a->quantised[kind].q + at * (size_t)t.block,
-        a->quantised[kind].halves + V_HALVES * at * (size_t)t.block,
+        a->quantised[kind].halves + 2 * at * (size_t)t.block,
         a->quantised[kind].d + at,
         a->quantised[kind].sums + at * (size_t)(t.block / 16),
         tile,

@@ -120,12 +120,12 @@ V_INLINE vh next_pair(code_traits t, span_pairs *pairs, int i, int centred, int 
 }
 
 #if V_TILE_GROUPS > 1
-/* end_block of two groups and four tokens of a tile, from token k on. */
+/* end_block of two groups and four tokens, from token k on. */
 V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x, int k,
                        const vi *first, const vi *second, float *y, size_t group_stride)
 {
     const int to_total = t.mins != MINS_SUBTRACTED;
-    const int16_t *sums = x.sums + 2 * k;
+    const int16_t *sums = x.sums + k * sums_stride(t, x);
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3)
 #define BEGIN(k) vi x##k = to_total ? first[k] : vi_zero(), y##k = to_total ? second[k] : vi_zero();
     EACH(BEGIN)
@@ -133,7 +133,7 @@ V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x
     V_UNROLL
     for (int i = 0; i < 8; i++)
         vi_dot_four(&x0, &x1, &x2, &x3, &y0, &y1, &y2, &y3, ends[0].factors[i], ends[1].factors[i],
-                    sums + 2 * i * x.tile, 2);
+                    sums + 2 * i * x.tile, sums_stride(t, x));
 #define ADD(j)                                                                                     \
     add_block(t, &ends[0], x, k + j, to_total ? x##j : first[j], x##j, y + j * GROUP_ROWS);        \
     add_block(t, &ends[1], x, k + j, to_total ? y##j : second[j], y##j,                            \
@@ -144,25 +144,22 @@ V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x
 }
 #endif
 
-enum { NAMED_SUMS = 8 }; /* of a group: compilers do not keep arrays of this size in registers */
-
-/* end_block of one or two groups and n_tokens, whose sums are `dot`; offset: see find_end. */
-V_INLINE void end_tokens(code_traits t, const packed_block *blocks, int n_groups, block_activations x,
-                         int n_tokens, int offset, const vi dot[2][NAMED_SUMS], float *y,
+/* end_block of one or two groups and n_tokens, whose sums are `first` and `second`. */
+V_INLINE void end_tokens(code_traits t, const block_end *ends, int n_groups, block_activations x,
+                         int n_tokens, const vi *first, const vi *second, float *y,
                          size_t group_stride)
 {
-    block_end ends[2];
-    for (int g = 0; g < n_groups; g++) find_end(t, blocks[g], offset, &ends[g]);
     int begin = 0;
 #if V_TILE_GROUPS > 1
     if (n_groups > 1 && has_factors(t, &ends[0]))
         for (; begin + 4 <= n_tokens; begin += 4)
-            end_four(t, ends, x, begin, dot[0] + begin, dot[1] + begin, y + begin * GROUP_ROWS,
+            end_four(t, ends, x, begin, first + begin, second + begin, y + begin * GROUP_ROWS,
                      group_stride);
 #endif
-    for (int g = 0; g < n_groups; g++, y += group_stride)
-        for (int k = begin; k < n_tokens; k++)
-            end_block(t, &ends[g], x, k, dot[g][k], y + k * GROUP_ROWS);
+    for (int k = begin; k < n_tokens; k++)
+        end_block(t, &ends[0], x, k, first[k], y + k * GROUP_ROWS);
+    for (int k = begin; n_groups > 1 && k < n_tokens; k++)
+        end_block(t, &ends[1], x, k, second[k], y + group_stride + k * GROUP_ROWS);
 }
 
 /* How many pairs of a span dot_tokens writes out: for 8 tokens half of them, where those are whole units
@@ -238,10 +235,12 @@ V_INLINE void dot_tokens(code_traits t, const packed_block *blocks, int n_groups
             }
         }
     }
-    vi dot[2][NAMED_SUMS];
-#define KEEP(k) dot[0][k] = first_##k, dot[1][k] = second_##k;
+    vi sums[2][8];
+#define KEEP(k) sums[0][k] = first_##k, sums[1][k] = second_##k;
     EACH_TOKEN(KEEP)
 #undef KEEP
 #undef EACH_TOKEN
-    end_tokens(t, blocks, n_groups, x, n_tokens, words_offset(t), dot, y, group_stride);
+    block_end ends[2];
+    for (int g = 0; g < n_groups; g++) find_end(t, blocks[g], words_offset(t), &ends[g]);
+    end_tokens(t, ends, n_groups, x, n_tokens, sums[0], sums[1], y, group_stride);
 }

@@ -77,10 +77,7 @@ V_INLINE void v_sums_zero(void)
 }
 
 V_INLINE vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
-V_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
-V_INLINE vh vh_add(vh a, vh b) { return _mm512_add_epi16(a, b); }
 V_INLINE vb vb_set(int8_t x) { return _mm512_set1_epi8(x); }
-V_INLINE vb vb_add(vb a, vb b) { return _mm512_add_epi8(a, b); }
 V_INLINE vb vb_sub(vb a, vb b) { return _mm512_sub_epi8(a, b); }
 V_INLINE vh vh_select(vh mask, vh a, vh b) /* mask ? a : b, bit by bit */
 {
