@@ -64,7 +64,7 @@ class Engine:
     """A GGUF model on a device.
 
     path: the model, or the first file of a split one; None takes the small storyteller that comes
-        with smelt.
+        with smelt. On the CPU, what smelt.pack has left beside it is mapped.
     device: "auto", "cpu", "metal" (an Apple GPU) or "reference" (NumPy in float64: slow, the
         oracle).
     n_ctx: most tokens of one sequence, prompt and completion; None takes what the model was

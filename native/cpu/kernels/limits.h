@@ -26,7 +26,7 @@ V_INLINE vi limit_products(vi sum, vh x) { return vi_dot(sum, x, x); }
 enum {
     FMA_OPERATIONS = 2 * 16 * V_SUMS,
 #ifdef V_AMX
-    DOT_OPERATIONS = 2 * 2 * 16 * 16 * 64, /* three products of bytes for each: matmul_amx.h */
+    DOT_OPERATIONS = 2 * 2 * 16 * 16 * 64, /* at least three products of bytes for each: matmul_amx.h */
 #else
     DOT_OPERATIONS = 2 * PRODUCTS * V_SUMS,
 #endif

@@ -99,7 +99,7 @@ class Device:
         streams = list(_streams(program, new))
         places = [self._mapped(stream, _stream_bytes(new, stream)) for stream in streams]
         to_pack = [stream for stream, place in zip(streams, places, strict=True) if place is None]
-        fresh = iter(self._fresh([_stream_bytes(new, stream) for stream in to_pack]))
+        fresh = self._fresh([_stream_bytes(new, stream) for stream in to_pack])
         for stream, place in zip(streams, places, strict=True):
             packed, stride = next(fresh) if place is None else place, _stride(new, stream)
             for weight in stream:
