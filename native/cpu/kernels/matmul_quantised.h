@@ -269,9 +269,13 @@ V_INLINE vh scaled_pair(code_traits t, packed_block span, span_scales scales, in
     return has_scales(t) ? vh_mul(w, scales.of[2 * i / t.sub_block]) : w;
 }
 
-/* The activations of one block from token k on, where a tile of so many begins. */
+/* The activations of one block from token k on, where a tile of so many begins if kernels multiply int16
+ * (tile_of). */
 V_INLINE block_activations block_of(const activations *a, code_traits t, int b, int k, int tile)
 {
+#ifdef V_BYTE_TILES
+    tile = 1;
+#endif
     const enum activation kind = t.block == 256 ? ACTIVATION_Q256 : ACTIVATION_Q32;
     const size_t at = (size_t)b * (size_t)a->n_tokens + (size_t)k;
     return (block_activations){
