@@ -60,8 +60,8 @@ def pack(
     replaces one that was made before; on any error, that one stays.
 
     Raises UnsupportedModelError for a model without quantised matrices; FileExistsError if
-    something else has that name; OSError where files cannot be read or written; and what Model and
-    the CPU device raise.
+    something else has that name, or a damaged file; OSError where files cannot be read or written;
+    and what Model and the CPU device raise.
     """
     from .backends.base import PAGE_TOKENS
     from .backends.cpu import LINE, Device
@@ -72,7 +72,7 @@ def pack(
     model = Model(path)
     target = _path_beside(model.file)
     if target.exists() and not _is_ours(target):
-        message = "Something else than packed matrices has the name that they would have"
+        message = "Not packed matrices, or damaged ones: delete the file or move it, and pack again"
         raise FileExistsError(errno.EEXIST, message, str(target))
     source = _source(model.file)
     device = Device(threads)
@@ -104,8 +104,8 @@ def find_packed(model: GGUFFile) -> Mapping[str, ByteArray]:
     path = _path_beside(model)
     try:
         with GGUFFile(path) as file:
-            here = [str(file.metadata.get(key)) for key in (ARCHITECTURE_KEY, LAYOUT, SOURCE)]
-            if here == [ARCHITECTURE, str(_layout()), _source(model)]:
+            here = [_scalar(file, key) for key in (ARCHITECTURE_KEY, LAYOUT, SOURCE)]
+            if here == [ARCHITECTURE, _layout(), _source(model)]:
                 return {name: tensor.data for name, tensor in file.tensors.items()}
     except FileNotFoundError:
         return {}
@@ -138,10 +138,16 @@ def _source(model: GGUFFile) -> str:
     return " ".join(f"{stat.st_size}@{stat.st_mtime_ns}" for stat in stats)
 
 
+def _scalar(file: GGUFFile, key: str) -> str | int | None:
+    """A text or an integer of the metadata; None for all else, however large it is."""
+    value = file.metadata.get(key)
+    return value if isinstance(value, (str, int)) else None
+
+
 def _is_ours(path: Path) -> bool:
     try:
         with GGUFFile(path) as file:
-            return str(file.metadata.get(ARCHITECTURE_KEY)) == ARCHITECTURE
+            return _scalar(file, ARCHITECTURE_KEY) == ARCHITECTURE
     except (ModelFormatError, OSError):
         return False
 

@@ -50,8 +50,8 @@ def test_somebody_elses_file_stays(smelt, source):
     code, shown, err = smelt("pack", source)
     assert (code, shown) == (1, "")
     assert err == (
-        f"smelt: error: {other}: Something else than packed matrices has the name that they would "
-        "have\n"
+        f"smelt: error: {other}: Not packed matrices, or damaged ones: delete the file or move it, "
+        "and pack again\n"
     )
     assert other.read_text() == "mine"
 
