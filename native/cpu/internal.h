@@ -51,6 +51,8 @@ typedef struct {
         int16_t *sums; /* [n_in / block, n_tokens, block / 16], of q over each 16; in blocks of 256 of
                           each four of them the middle two in each other's place (packed.h); in tiles
                           where q is */
+        int16_t *sums32; /* [n_in / block, n_tokens, block / 32], over each 32, of blocks of 256 */
+        uint8_t *overflows; /* [n_in / block, n_tokens]: whether one of these does not fit */
     } quantised[ACTIVATION_KINDS];
 } activations;
 

@@ -133,6 +133,23 @@ def test_extreme_codes_do_not_overflow(format: str, byte: int) -> None:
     assert_within(y, x @ decoded(weight).T, 6 * ULP * 2 * block * 2047 * largest)
 
 
+@pytest.mark.parametrize("format", [name for name in QUANTISED if FORMATS[name].block_weights == 256])
+def test_sums_of_32_activations_that_fit_an_int16_only_just_and_those_that_do_not(format: str) -> None:
+    """Minima of 32 weights are multiplied with such a sum, or with its halves: in tiles of 16, 12, 8 and
+    4 tokens, of which one has a sum that does not fit, or none."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(-1000, 1001, (33, 512)).astype(np.float32)
+    x[:, ::256] = 2047
+    for token, total in ((0, 32768), (13, -32769), (24, 32767), (28, -32768), (32, 32 * 2047)):
+        for begin in (32, 480):
+            even, rest = divmod(total, 32)
+            x[token, begin : begin + 32] = even
+            x[token, begin : begin + rest] += 1
+    weight = quantised_weight(rng, format, 33, 512)
+    y = check_everywhere(lambda: matmul(x, weight), 33, sizes=(1, 4, 8, 13, 24))
+    assert_within(y, x @ decoded(weight).T, rounding_bound(x, weight))
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_bias_is_added_once(format: str) -> None:
     rng = np.random.default_rng(2)

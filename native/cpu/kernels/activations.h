@@ -78,10 +78,22 @@ V_INLINE token_tile tile_of(int n_tokens, int token)
     return tile;
 }
 
+/* Whether kernels multiply sums over 32 with minima of as many weights. */
+V_INLINE int takes_sums32(int n_tokens, int block)
+{
+    (void)n_tokens, (void)block;
+#ifdef V_BYTE_TILES
+    return 0;
+#else
+    return block == 256 && (takes_words(n_tokens) || n_tokens >= FEW_TOKENS);
+#endif
+}
+
 /* Where the integers of a block go, int16 pair by pair, `stride` from one to the next; NULL where no
  * kernel takes them. */
 typedef struct {
-    int16_t *q, *sums;
+    int16_t *q, *sums, *sums32;
+    uint8_t *overflows;
     int8_t *halves;
     int stride;
 } integer_places;
@@ -128,6 +140,7 @@ V_INLINE void quantise_block(const float *x, int block, integer_places to, float
     float inverse_d = ACTIVATION_MAX / most;
     *d = most / ACTIVATION_MAX + nan;
     vf inverse = vf_set(inverse_d < INFINITY ? inverse_d : 0.0f);
+    int overflows = 0;
     for (int i = 0; i < block; i += 32) {
         vi a = vi_zero(), b = vi_zero();
         if (*d == *d) {
@@ -137,9 +150,14 @@ V_INLINE void quantise_block(const float *x, int block, integer_places to, float
         store_activations(to, block, i, vh_from_vi(a, b));
         /* in blocks of 256 the first 16 of two neighbours of 32 are a pair, and so are the second */
         int16_t *pair = to.sums + i / 64 * 2 * to.stride + i / 32 % 2;
-        pair[0] = (int16_t)vi_sum(a);
-        pair[block == 256 ? to.stride : 1] = (int16_t)vi_sum(b);
+        const int first = vi_sum(a), second = vi_sum(b), sum = first + second;
+        pair[0] = (int16_t)first;
+        pair[block == 256 ? to.stride : 1] = (int16_t)second;
+        if (!to.sums32) continue;
+        to.sums32[i / 64 * to.stride + i / 32 % 2] = (int16_t)sum;
+        overflows |= sum != (int16_t)sum;
     }
+    if (to.sums32) *to.overflows = (uint8_t)overflows;
 }
 
 V_INLINE void quantise_row(const float *x, int token, const activations *a, enum activation kind)
@@ -152,6 +170,10 @@ V_INLINE void quantise_row(const float *x, int token, const activations *a, enum
         const int within = 2 * (token - tile.first);
         integer_places to = {.stride = 2 * tile.n};
         to.sums = a->quantised[kind].sums + tile_at * (size_t)(block / 16) + within;
+        if (takes_sums32(a->n_tokens, block)) {
+            to.sums32 = a->quantised[kind].sums32 + tile_at * (size_t)(block / 32) + within;
+            to.overflows = a->quantised[kind].overflows + at;
+        }
         if (takes_words(a->n_tokens))
             to.q = a->quantised[kind].q + tile_at * (size_t)block + within;
         if (takes_halves(a->n_tokens))

@@ -228,7 +228,10 @@ V_INLINE void attend_run(work *w, const op_record *op, token_run run, int kv_hea
     }
     for (int i = 0; i < n; i++) {
         float *row = y + (size_t)(run.first + i / group) * width + i % group * head_dim;
-        for (int j = 0; j < head_dim; j++) row[j] = out[i * stride + j] / states[i].sum;
+        const vf sum = vf_set(states[i].sum);
+        int j = 0;
+        for (; j + 16 <= head_dim; j += 16) vf_store(row + j, vf_div(vf_load(out + i * stride + j), sum));
+        if (j < head_dim) vf_store_part(row + j, vf_div(vf_load(out + i * stride + j), sum), head_dim - j);
     }
 }
 

@@ -26,6 +26,8 @@ typedef struct {
     const int8_t *halves; /* [n_tokens, 2, block], see matmul_bytes.h */
     const float *d;      /* [n_tokens] */
     const int16_t *sums; /* [block / 32, tile, 2], or [n_tokens, block / 16], see internal.h */
+    const int16_t *sums32; /* [block / 64, tile, 2], or [n_tokens, block / 32] */
+    const uint8_t *overflows; /* [n_tokens] */
     int tile;
 } block_activations;
 
@@ -228,6 +230,16 @@ V_INLINE void add_block(code_traits t, const block_end *end, block_activations x
 /* How far apart the sums of q of two tokens are; pairs of the same token are 2 * x.tile apart. */
 V_INLINE int sums_stride(code_traits t, block_activations x) { return x.tile > 1 ? 2 : t.block / 16; }
 
+/* Whether n_tokens tokens' sums over 32 do for factors of sub-blocks of 32: half as many products. They
+ * fit unless half the largest activation is less than the mean of 32. */
+V_INLINE int sums32_do(code_traits t, block_activations x, int n_tokens)
+{
+    if (t.block != 256 || t.sub_block != 32) return 0;
+    int overflows = 0;
+    for (int k = 0; k < n_tokens; k++) overflows |= x.overflows[k];
+    return !overflows;
+}
+
 /* Adds token k's sum over a block, an exact one, and that of min * q to y [16]. For MIN_ADDED the one
  * minimum counts 1. */
 V_INLINE void end_block(code_traits t, const block_end *end, block_activations x, int k, vi total,
@@ -283,6 +295,8 @@ V_INLINE block_activations block_of(const activations *a, code_traits t, int b, 
         a->quantised[kind].halves + 2 * at * (size_t)t.block,
         a->quantised[kind].d + at,
         a->quantised[kind].sums + at * (size_t)(t.block / 16),
+        a->quantised[kind].sums32 + at * (size_t)(t.block / 32),
+        a->quantised[kind].overflows + at,
         tile,
     };
 }

@@ -12,6 +12,7 @@
 typedef struct {
     _Alignas(64) int16_t codes[128][32]; /* [block / 2][16 rows][2] */
     int16_t minima[8][32];               /* [minimum_pairs][16 rows][2] */
+    int16_t minima32[4][32];             /* those of sub-blocks of 32, once each */
     float d[16], m[16];                  /* what products with these and those are multiplied with */
 } block_tile;
 
@@ -39,6 +40,9 @@ V_INLINE void unpack_block(code_traits t, packed_block block, block_tile *tile)
     V_UNROLL
     for (int i = 0; i < minimum_pairs(t); i++)
         vh_store(tile->minima[i], t.mins == MIN_ADDED ? vh_set(1) : end.factors[i]);
+    V_UNROLL
+    for (int i = 0; t.mins == MINS_SUBTRACTED && t.sub_block == 32 && i < 4; i++)
+        vh_store(tile->minima32[i], end.factors[2 * i]);
 }
 
 /* A block's pairs of one or two groups, and what their sums are multiplied with. */
@@ -109,7 +113,10 @@ V_INLINE void tile_tokens(code_traits t, const block_tile *tiles, const packed_b
     const block_tile *a = tiles, *b = tiles + n_groups - 1;
     const tile_side codes = {{a->codes, b->codes}, {a->d, b->d}};
     add_products(codes, n_groups, t.block / 2, x.q, x.d, n_tokens, y, group_stride);
-    const tile_side minima = {{a->minima, b->minima}, {a->m, b->m}};
-    if (t.mins != NO_MINS)
-        add_products(minima, n_groups, minimum_pairs(t), x.sums, x.d, n_tokens, y, group_stride);
+    if (t.mins == NO_MINS) return;
+    const int once = sums32_do(t, x, n_tokens);
+    const tile_side minima = {{once ? a->minima32 : a->minima, once ? b->minima32 : b->minima},
+                              {a->m, b->m}};
+    add_products(minima, n_groups, once ? 4 : minimum_pairs(t), once ? x.sums32 : x.sums, x.d,
+                 n_tokens, y, group_stride);
 }

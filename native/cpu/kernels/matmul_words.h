@@ -120,20 +120,23 @@ V_INLINE vh next_pair(code_traits t, span_pairs *pairs, int i, int centred, int 
 }
 
 #if V_TILE_GROUPS > 1
-/* end_block of two groups and four tokens, from token k on. */
-V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x, int k,
+/* end_block of two groups and four tokens, from token k on; once: with sums over 32. */
+V_INLINE void end_four(code_traits t, const block_end *ends, block_activations x, int once, int k,
                        const vi *first, const vi *second, float *y, size_t group_stride)
 {
-    const int to_total = t.mins != MINS_SUBTRACTED;
-    const int16_t *sums = x.sums + k * sums_stride(t, x);
+    const int to_total = t.mins != MINS_SUBTRACTED, stride = sums_stride(t, x);
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3)
 #define BEGIN(k) vi x##k = to_total ? first[k] : vi_zero(), y##k = to_total ? second[k] : vi_zero();
     EACH(BEGIN)
 #undef BEGIN
-    V_UNROLL
-    for (int i = 0; i < 8; i++)
-        vi_dot_four(&x0, &x1, &x2, &x3, &y0, &y1, &y2, &y3, ends[0].factors[i], ends[1].factors[i],
-                    sums + 2 * i * x.tile, sums_stride(t, x));
+#define FACTORS(n, each, sums, stride)                                                             \
+    V_UNROLL                                                                                       \
+    for (int i = 0; i < (n); i++)                                                                  \
+        vi_dot_four(&x0, &x1, &x2, &x3, &y0, &y1, &y2, &y3, ends[0].factors[(each) * i],           \
+                    ends[1].factors[(each) * i], (sums) + k * (stride) + 2 * i * x.tile, stride);
+    if (once) FACTORS(4, 2, x.sums32, x.tile > 1 ? stride : stride / 2)
+    else FACTORS(8, 1, x.sums, stride)
+#undef FACTORS
 #define ADD(j)                                                                                     \
     add_block(t, &ends[0], x, k + j, to_total ? x##j : first[j], x##j, y + j * GROUP_ROWS);        \
     add_block(t, &ends[1], x, k + j, to_total ? y##j : second[j], y##j,                            \
@@ -151,10 +154,12 @@ V_INLINE void end_tokens(code_traits t, const block_end *ends, int n_groups, blo
 {
     int begin = 0;
 #if V_TILE_GROUPS > 1
-    if (n_groups > 1 && has_factors(t, &ends[0]))
+    if (n_groups > 1 && has_factors(t, &ends[0])) {
+        const int once = sums32_do(t, x, n_tokens);
         for (; begin + 4 <= n_tokens; begin += 4)
-            end_four(t, ends, x, begin, first + begin, second + begin, y + begin * GROUP_ROWS,
+            end_four(t, ends, x, once, begin, first + begin, second + begin, y + begin * GROUP_ROWS,
                      group_stride);
+    }
 #endif
     for (int k = begin; k < n_tokens; k++)
         end_block(t, &ends[0], x, k, first[k], y + k * GROUP_ROWS);
