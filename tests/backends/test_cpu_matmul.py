@@ -133,10 +133,10 @@ def test_extreme_codes_do_not_overflow(format: str, byte: int) -> None:
     assert_within(y, x @ decoded(weight).T, 6 * ULP * 2 * block * 2047 * largest)
 
 
-@pytest.mark.parametrize("format", [name for name in QUANTISED if FORMATS[name].block_weights == 256])
-def test_sums_of_32_activations_that_fit_an_int16_only_just_and_those_that_do_not(format: str) -> None:
-    """Minima of 32 weights are multiplied with such a sum, or with its halves: in tiles of 16, 12, 8 and
-    4 tokens, of which one has a sum that does not fit, or none."""
+@pytest.mark.parametrize("format", [f for f in QUANTISED if FORMATS[f].block_weights == 256])
+def test_sums_of_32_activations_that_fit_an_int16_or_do_not(format: str) -> None:
+    """Minima of 32 weights are multiplied with such a sum, or with its halves: in tiles of 16, 12,
+    8 and 4 tokens, of which one has a sum that does not fit, if only just, or none."""
     rng = np.random.default_rng(2)
     x = rng.integers(-1000, 1001, (33, 512)).astype(np.float32)
     x[:, ::256] = 2047
