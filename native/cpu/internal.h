@@ -43,6 +43,7 @@ static inline enum activation activation_of(int format)
 typedef struct {
     int first, n_tokens; /* of the step's: a matmul takes many tokens a slice at a time */
     int n_in;
+    int k_begin, k_end; /* what of a row is multiplied; the sums of what is before it are there */
     const float *f32;  /* [n_tokens, n_in] */
     struct {
         int16_t *q;    /* [n_in / block, n_tokens, block], or in tiles: activations.h */
@@ -149,7 +150,43 @@ typedef struct {
     limit_loops limits;
 } kernel_table;
 
-enum { OP_COUNTERS = 2 }; /* an op may prepare what it then works on */
+/* An op may prepare what it then works on, and that may be a part of every row at a time. */
+enum { MOST_DEPTHS = 4, OP_COUNTERS = 1 + MOST_DEPTHS };
+
+/* The matrices that an op's units are of, at every second place of `weights`. Of norm_gate_up it is
+ * the first: units of the other go with its. */
+typedef struct {
+    const int32_t *weights;
+    int n;
+} right_side;
+
+static inline int is_matmul(const op_record *op)
+{
+    return op->op == OP_matmul || op->op == OP_matmul_add || op->op == OP_norm_matmul
+           || op->op == OP_norm_gate_up;
+}
+
+static inline right_side right_side_of(const op_record *op)
+{
+    const int has_gain = op->op == OP_norm_matmul || op->op == OP_norm_gate_up;
+    right_side r = {op->weights + has_gain, 1};
+    while (op->op == OP_norm_matmul && r.n < RECORD_OUTPUTS && op->outputs[r.n] >= 0) r.n++;
+    return r;
+}
+
+/* Bytes of all sums of a matmul's units for n tokens, which may be kept while rows are multiplied a part
+ * at a time, unless they are too many: then 0. */
+enum { MOST_SUMS = 16 << 20 };
+static inline size_t sums_bytes(const program_tables *t, const op_record *op, int n_tokens)
+{
+    const right_side r = right_side_of(op);
+    size_t rows = 0;
+    for (int i = 0; i < r.n; i++)
+        rows += (size_t)(t->weights[r.weights[2 * i]].n_out + MOST_UNIT_ROWS - 1) / MOST_UNIT_ROWS
+                * MOST_UNIT_ROWS;
+    const size_t bytes = rows * (size_t)n_tokens * sizeof(float);
+    return op->op == OP_norm_gate_up || bytes > MOST_SUMS ? 0 : bytes;
+}
 
 struct cpu_program {
     program_tables tables;      /* its own copies */

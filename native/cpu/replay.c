@@ -113,6 +113,10 @@ static scratch_sizes scratch_needed(const program_tables *t)
         int width = t->values[op->inputs[0]].width;
         size_t shared = activations_bytes(rows, width), thread = units;
         thread += activations_bytes(1, width);
+        if (is_matmul(op)) {
+            const size_t sums = sums_bytes(t, op, rows);
+            shared += op->op == OP_norm_gate_up ? 0 : sums ? sums : MOST_SUMS;
+        }
         if (op->n_kv_heads > 0) {
             size_t head = (size_t)(op->head_dim + 15) / 16 * 16;
             size_t rows = (size_t)RUN_TOKENS * (size_t)(op->n_heads / op->n_kv_heads + 1);

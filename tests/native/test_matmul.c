@@ -162,20 +162,25 @@ static void test_odd_activations(const format_info *format, int number)
     recording_free(&r);
 }
 
-enum { SLICED_TOKENS = 110, SLICED_IN = 512, SLICED_OUT = 37 };
+enum { SLICED_TOKENS = 110, SLICED_IN = 1280, SLICED_OUT = 37 };
 
 /* One op of many tokens: matmul_add, or one that normalises its input, too. */
 static void record_sliced(recording *r, enum op op, enum format format)
 {
     static float x[SLICED_TOKENS * SLICED_IN], residual[SLICED_TOKENS * SLICED_OUT], gain[SLICED_IN];
+    static float bias[SLICED_OUT];
     fill_activations(x, SLICED_TOKENS, SLICED_IN);
     for (int i = 0; i < SLICED_TOKENS * SLICED_OUT; i++) residual[i] = random_float();
     for (int i = 0; i < SLICED_IN; i++) gain[i] = random_float();
+    for (int i = 0; i < SLICED_OUT; i++) bias[i] = random_float();
     const int input = add_input(r, SLICED_TOKENS, SLICED_IN, x);
     const int weight = add_matrix(r, format, SLICED_OUT, SLICED_IN);
     if (op == OP_matmul_add) {
         int added = add_input(r, SLICED_TOKENS, SLICED_OUT, residual);
-        add_op_xyw(r, op, input, add_result(r, SLICED_OUT), weight)->inputs[1] = added;
+        const int to_add = add_floats(r, 1, SLICED_OUT, bias);
+        op_record *fused = add_op_xyw(r, op, input, add_result(r, SLICED_OUT), weight);
+        fused->inputs[1] = added;
+        fused->weights[1] = to_add;
         return;
     }
     const int norm = add_floats(r, 1, SLICED_IN, gain);
@@ -186,8 +191,9 @@ static void record_sliced(recording *r, enum op op, enum format format)
     fused->weights[3] = up;
 }
 
-/* Many tokens are multiplied in slices, the less memory the second-level cache has: with the same bits,
- * and all rows are there, of a matrix, of its residual and of what was normalised. */
+/* Many tokens are multiplied in slices, and long rows a part at a time, the less memory the second-level
+ * cache has: with the same bits, and all rows are there, of a matrix, of its residual and bias, once, and
+ * of what was normalised. */
 static void test_slices(const format_info *format, int number, enum op op)
 {
     static float whole[SLICED_TOKENS * SLICED_OUT], sliced[SLICED_TOKENS * SLICED_OUT];

@@ -189,18 +189,35 @@ typedef struct {
     float *normalised;
     const float *f32; /* what matrices of floats take */
     char *integers;   /* of the slices */
+    float *sums;      /* of all units, where rows are multiplied a part at a time */
     float eps;
     int n_in, n_tokens, slice_tokens;
+    int depth, n_depths; /* how long a part is, and how many there are */
     int wanted;   /* forms: 1 << enum activation */
     int is_ready;
 } left_side;
 
+/* How many int16 of activations stay in the second-level cache while all rows of a matrix are multiplied
+ * with them. */
+V_INLINE int64_t l2_activations(void) { return l2_bytes * 3 / 4 / (int64_t)sizeof(int16_t); }
+
+/* How much of a row is multiplied at a time, so that enough tokens are in the cache for one unpacking. */
+V_INLINE int depth_of(int n_tokens, int n_in)
+{
+    enum { ENOUGH = 192, BLOCK = 256 };
+    const int64_t wanted = (int64_t)(n_tokens < ENOUGH ? n_tokens : ENOUGH) * n_in;
+    int n = 1;
+    while (n < MOST_DEPTHS && n * l2_activations() < wanted) n++;
+    const int blocks = (n_in + BLOCK - 1) / BLOCK, depth = (blocks + n - 1) / n * BLOCK;
+    return depth < n_in ? depth : n_in;
+}
+
 /* How many tokens a slice has, so that it stays in the second-level cache while all rows of a matrix
- * are multiplied with it; not so few that unpacking the matrix for each slice counts. */
-V_INLINE int slice_tokens(int n_tokens, int n_in)
+ * are multiplied with `depth` weights each; not so few that unpacking the matrix for each slice counts. */
+V_INLINE int slice_tokens(int n_tokens, int depth)
 {
     enum { LEAST = 48 };
-    const int64_t most = l2_bytes * 3 / 4 / (n_in * (int64_t)sizeof(int16_t));
+    const int64_t most = l2_activations() / depth;
     if (n_tokens <= LEAST || n_tokens <= most) return n_tokens > 0 ? n_tokens : 1;
     const int n_slices = (int)(most < LEAST ? (n_tokens + LEAST - 1) / LEAST
                                             : (n_tokens + most - 1) / most);
@@ -219,10 +236,18 @@ V_INLINE activations slice_of(const left_side *l, int slice)
     char *base = l->integers;
     for (int i = 0; i < slice; i++) base = activations_place(&a, base);
     a.first = slice * l->slice_tokens;
+    a.k_end = l->n_in;
     if (a.n_tokens > l->n_tokens - a.first) a.n_tokens = l->n_tokens - a.first;
     a.f32 = l->f32 + (size_t)a.first * (size_t)l->n_in;
     activations_place(&a, base);
     return a;
+}
+
+/* What of its rows is multiplied next. */
+V_INLINE void take_depth(const left_side *l, activations *a, int depth)
+{
+    a->k_begin = depth * l->depth;
+    a->k_end = depth + 1 < l->n_depths ? a->k_begin + l->depth : l->n_in;
 }
 
 V_INLINE void prepare_row(left_side *l, const activations *a, int t)
@@ -249,12 +274,16 @@ V_INLINE left_side prepare_activations(work *w, const op_record *op, const float
     const cpu_program *p = w->program;
     const int n = value_rows(w, op->outputs[0]), n_in = value_width(w, op->inputs[0]);
     left_side l = {.x = value_data(w, op->inputs[0]), .gain = gain, .eps = op->eps,
-                   .selected = selected_rows(w, op), .n_in = n_in, .n_tokens = n,
-                   .slice_tokens = slice_tokens(n, n_in)};
+                   .selected = selected_rows(w, op), .n_in = n_in, .n_tokens = n, .depth = n_in};
     char *base = n == 1 ? w->scratch : p->shared_scratch;
     w->scratch += n == 1 ? activations_bytes(1, n_in) : 0;
+    l.sums = (float *)(p->shared_scratch + activations_bytes(n, n_in));
     for (int i = 0; i < n_weights; i++)
         l.wanted |= 1 << activation_of(p->tables.weights[weights[2 * i]].format);
+    if (n >= V_TILE_TOKENS && !(l.wanted >> ACTIVATION_F32 & 1) && sums_bytes(&p->tables, op, n))
+        l.depth = depth_of(n, n_in);
+    l.n_depths = (n_in + l.depth - 1) / l.depth;
+    l.slice_tokens = slice_tokens(n, l.depth);
     l.normalised = (float *)base;
     l.integers = base + whole_lines((size_t)n * (size_t)n_in * sizeof(float));
     l.f32 = gain ? l.normalised : l.x;

@@ -61,27 +61,6 @@ V_INLINE size_t unit_place(const activations *a, int t, int r)
            + (size_t)(r % GROUP_ROWS);
 }
 
-/* The matrices that an op's units are of, at every second place of `weights`. Of norm_gate_up it is
- * the first: units of the other go with its. */
-typedef struct {
-    const int32_t *weights;
-    int n;
-} right_side;
-
-V_INLINE int is_matmul(const op_record *op)
-{
-    return op->op == OP_matmul || op->op == OP_matmul_add || op->op == OP_norm_matmul
-           || op->op == OP_norm_gate_up;
-}
-
-V_INLINE right_side right_side_of(const op_record *op)
-{
-    const int has_gain = op->op == OP_norm_matmul || op->op == OP_norm_gate_up;
-    right_side r = {op->weights + has_gain, 1};
-    while (op->op == OP_norm_matmul && r.n < RECORD_OUTPUTS && op->outputs[r.n] >= 0) r.n++;
-    return r;
-}
-
 V_INLINE int all_units(const work *w, right_side r, const activations *a)
 {
     int n = 0;
@@ -129,7 +108,7 @@ V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations 
     int most = unit_rows(a), first = unit * most;
     int n_rows = m->n_out - first < most ? m->n_out - first : most;
     unit_functions[m->format](m, a, first, n_rows, next, y);
-    if (bias >= 0) {
+    if (bias >= 0 && a->k_end == a->n_in) {
         const float *b = (const float *)w->program->tables.weights[bias].data + first;
         for (int t = 0; t < a->n_tokens; t++)
             for (int r = 0; r < n_rows; r++) y[unit_place(a, t, r)] += b[r];
@@ -165,24 +144,37 @@ V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const 
     }
 }
 
+/* The sums of unit `unit` of all: where they stay if rows are multiplied a part at a time, else `y`. */
+V_INLINE float *unit_sums(const left_side *l, const activations *a, int each, int unit, float *y)
+{
+    if (l->n_depths == 1) return y;
+    return l->sums + (size_t)unit_rows(a) * ((size_t)a->first * (size_t)each
+                                             + (size_t)unit * (size_t)a->n_tokens);
+}
+
 /* y_i = x W_i^T [+ b_i] [+ residual] for the op's matrices */
 V_INLINE void matmul_all(work *w, const op_record *op, const float *gain, const float *residual)
 {
     const right_side right = right_side_of(op);
     left_side left = prepare_activations(w, op, gain, right.weights, right.n);
     activations slice = slice_of(&left, 0), *a = &slice;
-    float *y = unit_scratch(w, a);
+    float *scratch = unit_scratch(w, a);
     int each = all_units(w, right, a), at, end; /* units of a slice */
-    while (next_units(w, each * count_slices(&left), &at, &end)) {
-        prepare_single(&left, a);
-        for (; at < end; at++) {
-            if (a->first != at / each * left.slice_tokens) slice = slice_of(&left, at / each);
-            int unit = at % each;
-            const int i = matrix_of(w, right, a, &unit);
-            const int32_t *weight = right.weights + 2 * i;
-            const uint8_t *next = weights_after(w, op, right, a, at);
-            int n_rows = matmul_unit(w, weight[0], weight[1], a, unit, next, y);
-            store_unit(w, op->outputs[i], unit, n_rows, y, a, residual);
+    for (int depth = 0; depth < left.n_depths; depth++) {
+        if (depth > 0) wait_for_units(w); /* for sums that are added to */
+        while (next_units(w, each * count_slices(&left), &at, &end)) {
+            prepare_single(&left, a);
+            for (; at < end; at++) {
+                if (a->first != at / each * left.slice_tokens) slice = slice_of(&left, at / each);
+                take_depth(&left, a, depth);
+                int unit = at % each;
+                float *y = unit_sums(&left, a, each, unit, scratch);
+                const int i = matrix_of(w, right, a, &unit);
+                const int32_t *weight = right.weights + 2 * i;
+                const uint8_t *next = weights_after(w, op, right, a, at);
+                int n_rows = matmul_unit(w, weight[0], weight[1], a, unit, next, y);
+                if (a->k_end == a->n_in) store_unit(w, op->outputs[i], unit, n_rows, y, a, residual);
+            }
         }
     }
 }

@@ -158,7 +158,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
         V_OPAQUE(tiles);
         for (int first = 0; first < a->n_tokens; first += V_TILE_ROWS) {
             const int left = a->n_tokens - first, n = left < V_TILE_ROWS ? left : V_TILE_ROWS;
-            block_activations x = block_of(a, t, b, first, 1);
+            block_activations x = block_of(a, t, groups.first_block + b, first, 1);
             tile_sums sums;
             tile_products(t, tiles, n_groups, x, n, &sums);
             V_OPAQUE(&sums);

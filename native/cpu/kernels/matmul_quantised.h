@@ -41,7 +41,7 @@ enum { PREFETCH_BYTES = 6144 };
 typedef struct {
     const uint8_t *at, *next;
     size_t stride;
-    int n_blocks;
+    int first_block, n_blocks; /* of those of a row; `at` is where the first of them lies */
 } packed_groups;
 
 /* Block b of group g. Behind its last block comes the first one of the group that is read next. */
@@ -319,12 +319,13 @@ V_INLINE void few_tokens(code_traits t, packed_groups groups, int n_groups, int 
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
     for (int b = 0; b < groups.n_blocks; b++) {
+        const int at = groups.first_block + b;
         packed_block blocks[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) blocks[g] = block_at(t, groups, g, b);
         int k = 0;
 #define TOKENS(n)                                                                                  \
     for (; k + (n) <= a->n_tokens; k += (n))                                                       \
-        dot_tokens(t, blocks, n_groups, block_of(a, t, b, k, n), n, y + k * GROUP_ROWS, stride);
+        dot_tokens(t, blocks, n_groups, block_of(a, t, at, k, n), n, y + k * GROUP_ROWS, stride);
 #if V_DOT_TOKENS >= 8
         TOKENS(8)
 #endif
@@ -337,10 +338,10 @@ V_INLINE void few_tokens(code_traits t, packed_groups groups, int n_groups, int 
             int j = k;
 #if V_DOT_TOKENS >= 2
             for (; j + 2 <= a->n_tokens; j += 2)
-                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j, 1), 2, sums + j * GROUP_ROWS);
+                dot_block(t, blocks[g], into_l2, block_of(a, t, at, j, 1), 2, sums + j * GROUP_ROWS);
 #endif
             for (; j < a->n_tokens; j++)
-                dot_block(t, blocks[g], into_l2, block_of(a, t, b, j, 1), 1, sums + j * GROUP_ROWS);
+                dot_block(t, blocks[g], into_l2, block_of(a, t, at, j, 1), 1, sums + j * GROUP_ROWS);
         }
     }
 }
@@ -352,6 +353,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
 {
     const size_t stride = (size_t)a->n_tokens * GROUP_ROWS;
     for (int b = 0; b < groups.n_blocks; b++) {
+        const int at = groups.first_block + b;
         packed_block blocks[V_TILE_GROUPS];
         block_tile tiles[V_TILE_GROUPS];
         for (int g = 0; g < n_groups; g++) {
@@ -363,7 +365,7 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
         int k = 0;
 #define TILE(n)                                                                                    \
     for (; tile_width(a->n_tokens - k) == (n); k += (n))                                           \
-        tile_tokens(t, tiles, blocks, n_groups, block_of(a, t, b, k, n), n, y + k * GROUP_ROWS, stride);
+        tile_tokens(t, tiles, blocks, n_groups, block_of(a, t, at, k, n), n, y + k * GROUP_ROWS, stride);
         TILE(V_TILE_TOKENS)
         if (V_TILE_TOKENS > 8) TILE(8)
         if (V_TILE_TOKENS > 4) TILE(4)
@@ -377,11 +379,14 @@ V_INLINE void many_tokens(code_traits t, packed_groups groups, int n_groups, con
 V_INLINE void quantised_unit(code_traits t, const weight_record *weight, const activations *a,
                              int first_row, int n_groups, const uint8_t *next, float *y)
 {
-    const uint8_t *first = (const uint8_t *)weight->data + first_row * weight->row_bytes;
-    const packed_groups groups = {first, next, (size_t)weight->row_bytes * GROUP_ROWS,
-                                  weight->n_in / t.block};
+    const int first_block = a->k_begin / t.block;
+    const int64_t before = first_row * weight->row_bytes + first_block * packed_block_bytes(t);
+    const packed_groups groups = {(const uint8_t *)weight->data + before,
+                                  next + first_block * packed_block_bytes(t),
+                                  (size_t)weight->row_bytes * GROUP_ROWS, first_block,
+                                  (a->k_end - a->k_begin) / t.block};
     const size_t n_sums = (size_t)n_groups * (size_t)a->n_tokens * GROUP_ROWS;
-    for (size_t i = 0; i < n_sums; i += GROUP_ROWS) vf_store(y + i, vf_zero());
+    for (size_t i = 0; a->k_begin == 0 && i < n_sums; i += GROUP_ROWS) vf_store(y + i, vf_zero());
     /* for a token or two it matters which cache is asked for memory, and so would a test at every line */
     if (a->n_tokens < V_TILE_TOKENS && n_groups == V_TILE_GROUPS)
         few_tokens(t, groups, V_TILE_GROUPS, 1, a, y);
