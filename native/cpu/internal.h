@@ -43,6 +43,7 @@ static inline enum activation activation_of(int format)
 typedef struct {
     int first, n_tokens; /* of the step's: a matmul takes many tokens a slice at a time */
     int n_in;
+    int unit_rows; /* output rows that are computed at a time, in all slices alike */
     int k_begin, k_end; /* what of a row is multiplied; the sums of what is before it are there */
     const float *f32;  /* [n_tokens, n_in] */
     struct {

@@ -225,14 +225,21 @@ V_INLINE int slice_tokens(int n_tokens, int depth)
     return (even + V_TILE_TOKENS - 1) / V_TILE_TOKENS * V_TILE_TOKENS;
 }
 
+/* Few sums wait for each other: from four tokens on two groups side by side give enough of them. */
+V_INLINE int unit_rows(int n_tokens)
+{
+    return n_tokens < FEW_TOKENS ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
+}
+
 V_INLINE int count_slices(const left_side *l)
 {
     return (l->n_tokens + l->slice_tokens - 1) / l->slice_tokens;
 }
 
+/* The last slice may be of a token or two; its units are those of the others. */
 V_INLINE activations slice_of(const left_side *l, int slice)
 {
-    activations a = {.n_tokens = l->slice_tokens, .n_in = l->n_in};
+    activations a = {.n_tokens = l->slice_tokens, .n_in = l->n_in, .unit_rows = unit_rows(l->n_tokens)};
     char *base = l->integers;
     for (int i = 0; i < slice; i++) base = activations_place(&a, base);
     a.first = slice * l->slice_tokens;

@@ -36,21 +36,15 @@ static unit_function *const unit_functions[FORMAT_COUNT] = {
 #include "formats.def"
 };
 
-/* Few sums wait for each other: from four tokens on two groups side by side give enough of them. */
-V_INLINE int unit_rows(const activations *a)
-{
-    return a->n_tokens < FEW_TOKENS ? GROUP_ROWS : V_TILE_GROUPS * GROUP_ROWS;
-}
-
 V_INLINE int units(const work *w, int weight, const activations *a)
 {
-    return (w->program->tables.weights[weight].n_out + unit_rows(a) - 1) / unit_rows(a);
+    return (w->program->tables.weights[weight].n_out + a->unit_rows - 1) / a->unit_rows;
 }
 
 V_INLINE float *unit_scratch(work *w, const activations *a)
 {
     float *y = (float *)w->scratch;
-    w->scratch += (size_t)a->n_tokens * (size_t)unit_rows(a) * sizeof *y;
+    w->scratch += (size_t)a->n_tokens * (size_t)a->unit_rows * sizeof *y;
     return y;
 }
 
@@ -80,7 +74,7 @@ V_INLINE int matrix_of(const work *w, right_side r, const activations *a, int *u
 V_INLINE const uint8_t *unit_weights(const work *w, int weight, const activations *a, int unit)
 {
     const weight_record *m = &w->program->tables.weights[weight];
-    return (const uint8_t *)m->data + (int64_t)unit * unit_rows(a) * m->row_bytes;
+    return (const uint8_t *)m->data + (int64_t)unit * a->unit_rows * m->row_bytes;
 }
 
 /* Where a thread reads on when it is through with unit `at` of an op's: at the next one, or if it has
@@ -105,7 +99,7 @@ V_INLINE int matmul_unit(const work *w, int weight, int bias, const activations 
                          const uint8_t *next, float *y)
 {
     const weight_record *m = &w->program->tables.weights[weight];
-    int most = unit_rows(a), first = unit * most;
+    int most = a->unit_rows, first = unit * most;
     int n_rows = m->n_out - first < most ? m->n_out - first : most;
     unit_functions[m->format](m, a, first, n_rows, next, y);
     if (bias >= 0 && a->k_end == a->n_in) {
@@ -126,7 +120,7 @@ V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const 
                          const activations *a, const float *residual)
 {
     const size_t width = (size_t)value_width(w, output);
-    const size_t place = (size_t)a->first * width + (size_t)unit * (size_t)unit_rows(a);
+    const size_t place = (size_t)a->first * width + (size_t)unit * (size_t)a->unit_rows;
     float *out = value_data(w, output) + place;
     for (int r = 0; r < n_rows; r += GROUP_ROWS) {
         const int n = n_rows - r;
@@ -148,7 +142,7 @@ V_INLINE void store_unit(const work *w, int output, int unit, int n_rows, const 
 V_INLINE float *unit_sums(const left_side *l, const activations *a, int each, int unit, float *y)
 {
     if (l->n_depths == 1) return y;
-    return l->sums + (size_t)unit_rows(a) * ((size_t)a->first * (size_t)each
+    return l->sums + (size_t)a->unit_rows * ((size_t)a->first * (size_t)each
                                              + (size_t)unit * (size_t)a->n_tokens);
 }
 
