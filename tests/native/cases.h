@@ -4,6 +4,8 @@
 
 void test_threads(void);
 void test_matmul(void);
+void test_slices(void);
+void test_many_products(void); /* takes minutes */
 void test_attention(void);
 void test_layer(void);
 void test_replay(void);

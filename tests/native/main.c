@@ -26,12 +26,12 @@ static const struct {
     const char *name;
     void (*run)(void);
 } tests[] = {
-    {"threads", test_threads}, {"matmul", test_matmul}, {"attention", test_attention},
-    {"layer", test_layer},     {"replay", test_replay}, {"checks", test_checks},
-    {"limits", test_limits},
+    {"threads", test_threads}, {"matmul", test_matmul}, {"slices", test_slices},
+    {"attention", test_attention}, {"layer", test_layer}, {"replay", test_replay},
+    {"checks", test_checks}, {"limits", test_limits}, {"soak", test_many_products},
 };
 
-/* Runs the tests that the arguments name, or all. */
+/* Runs the tests that the arguments name, or all but the last one, which takes minutes. */
 int main(int count, char **names)
 {
     enum { SECONDS = 500 };
@@ -42,7 +42,7 @@ int main(int count, char **names)
         if (cpu_isa_available(i)) printf(" %s", cpu_isa_name(i));
     printf("\n");
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
-        int wanted = count == 1;
+        int wanted = count == 1 && tests[i].run != test_many_products;
         for (int j = 1; j < count; j++) wanted |= !strcmp(names[j], tests[i].name);
         if (wanted) tests[i].run();
     }

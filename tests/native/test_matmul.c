@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "cases.h"
-#include "cpu/internal.h"
 #include "recording.h"
 
 enum { MOST_TOKENS = 33 };
@@ -162,59 +161,6 @@ static void test_odd_activations(const format_info *format, int number)
     recording_free(&r);
 }
 
-enum { SLICED_TOKENS = 147, SLICED_IN = 1280, SLICED_OUT = 37 };
-
-/* One op of many tokens: matmul_add, or one that normalises its input, too. */
-static void record_sliced(recording *r, enum op op, enum format format)
-{
-    static float x[SLICED_TOKENS * SLICED_IN], residual[SLICED_TOKENS * SLICED_OUT], gain[SLICED_IN];
-    static float bias[SLICED_OUT];
-    fill_activations(x, SLICED_TOKENS, SLICED_IN);
-    for (int i = 0; i < SLICED_TOKENS * SLICED_OUT; i++) residual[i] = random_float();
-    for (int i = 0; i < SLICED_IN; i++) gain[i] = random_float();
-    for (int i = 0; i < SLICED_OUT; i++) bias[i] = random_float();
-    const int input = add_input(r, SLICED_TOKENS, SLICED_IN, x);
-    const int weight = add_matrix(r, format, SLICED_OUT, SLICED_IN);
-    if (op == OP_matmul_add) {
-        int added = add_input(r, SLICED_TOKENS, SLICED_OUT, residual);
-        const int to_add = add_floats(r, 1, SLICED_OUT, bias);
-        op_record *fused = add_op_xyw(r, op, input, add_result(r, SLICED_OUT), weight);
-        fused->inputs[1] = added;
-        fused->weights[1] = to_add;
-        return;
-    }
-    const int norm = add_floats(r, 1, SLICED_IN, gain);
-    const int up = op == OP_norm_gate_up ? add_matrix(r, format, SLICED_OUT, SLICED_IN) : -1;
-    op_record *fused = add_op_xyw(r, op, input, add_result(r, SLICED_OUT), norm);
-    fused->eps = 1e-5f;
-    fused->weights[1] = weight;
-    fused->weights[3] = up;
-}
-
-/* Many tokens are multiplied in slices, and long rows a part at a time, the less memory the second-level
- * cache has: with the same bits, and all rows are there, of a matrix, of its residual and bias, once, and
- * of what was normalised. */
-static void test_slices(const format_info *format, int number, enum op op)
-{
-    static float whole[SLICED_TOKENS * SLICED_OUT], sliced[SLICED_TOKENS * SLICED_OUT];
-    recording r = {.edge = EDGE_END};
-    record_sliced(&r, op, (enum format)number);
-    batch b = batch_of(1, (int[]){SLICED_TOKENS});
-    const int64_t found = l2_bytes;
-    for (int isa = 0; isa < cpu_isa_count(); isa++)
-        for (int threads = 1; cpu_isa_available(isa) && threads < 4; threads++) {
-            l2_bytes = INT64_MAX / 4;
-            run_recording(&r, (setting){isa, threads, 0}, no_pages, &b, whole);
-            l2_bytes = 1;
-            run_recording(&r, (setting){isa, threads, 0}, no_pages, &b, sliced);
-            CHECK(!memcmp(whole, sliced, sizeof whole), "op %d, %s, %s, %d threads: slices differ", op,
-                  format->name, cpu_isa_name(isa), threads);
-        }
-    l2_bytes = found;
-    batch_free(b);
-    recording_free(&r);
-}
-
 void test_matmul(void)
 {
     static const int float_sizes[] = {1, 31, 33, 256}, blocks[] = {2, 3};
@@ -229,9 +175,5 @@ void test_matmul(void)
                 test_shape(&formats[f], f, i % 2 ? 17 : 1, blocks[i] * formats[f].block_weights,
                            (enum edge)(i % 2));
         test_odd_activations(&formats[f], f);
-        if (f != FORMAT_Q4_K && f != FORMAT_Q8_0 && f != FORMAT_F16) continue;
-        test_slices(&formats[f], f, OP_matmul_add);
-        test_slices(&formats[f], f, OP_norm_matmul);
-        test_slices(&formats[f], f, OP_norm_gate_up);
     }
 }

@@ -148,6 +148,11 @@ def test_core(name: str, tmp_path: Path) -> None:
     check(build_tests, name, tmp_path)
 
 
+@pytest.mark.soak
+def test_core_with_many_products(tmp_path: Path) -> None:
+    check(build_tests, "plain", tmp_path, "soak")
+
+
 def test_core_shares_no_data_unguarded(tmp_path: Path) -> None:
     """Under the thread sanitizer, which is slow: only what more than one thread touches."""
     check(build_tests, "thread", tmp_path, "threads", "layer", "replay")
