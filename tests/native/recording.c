@@ -138,6 +138,15 @@ float *decode_last(const recording *r)
     return y;
 }
 
+void fill_activations(float *x, int n_tokens, int n_in)
+{
+    for (int t = 0; t < n_tokens; t++) {
+        float scale = t % 5 == 3 ? 0.0f : ldexpf(1.0f, random_below(20) - 10);
+        for (int i = 0; i < n_in; i++) x[t * n_in + i] = scale * random_float();
+        if (t % 5 == 4) x[t * n_in + random_below(n_in)] = 100.0f * scale; /* an outlier */
+    }
+}
+
 batch batch_of(int n_sequences, const int *lengths)
 {
     batch b = {.n_sequences = n_sequences, .max_pages = 1};

@@ -43,6 +43,9 @@ op_record *add_op(recording *r, enum op op);
 op_record *add_op_xyw(recording *r, enum op op, int x, int y, int weight);
 int add_input(recording *r, int n_rows, int width, const float *x); /* embed: the value */
 
+/* Rows [n_tokens, n_in] of different scales, some zero, some with an outlier. */
+void fill_activations(float *x, int n_tokens, int n_in);
+
 /* The last matrix or table that was added, [n_out, n_in], by the format's own decoder; free() it. */
 float *decode_last(const recording *r);
 

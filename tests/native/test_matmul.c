@@ -81,15 +81,6 @@ static void check_against_double(const recording *r, int block, const float *x, 
     free(rows);
 }
 
-static void fill_activations(float *x, int n_tokens, int n_in)
-{
-    for (int t = 0; t < n_tokens; t++) {
-        float scale = t % 5 == 3 ? 0.0f : ldexpf(1.0f, random_below(20) - 10);
-        for (int i = 0; i < n_in; i++) x[t * n_in + i] = scale * random_float();
-        if (t % 5 == 4) x[t * n_in + random_below(n_in)] = 100.0f * scale; /* an outlier */
-    }
-}
-
 /* Every instruction set, chunk and number of threads gives `expected`, bit for bit. */
 static void check_settings(const recording *r, const batch *b, const float *expected,
                            const char *what)

@@ -2,7 +2,6 @@
  * among threads, all according to how large the second-level cache is. Whatever comes of it, the bits are
  * the scalar kernels' of one token at a time.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +9,7 @@
 #include "cpu/internal.h"
 #include "recording.h"
 
-enum { MOST_TOKENS = 256, MOST_IN = 1024, MOST_OUT = 64, MOST_MATRICES = 3 };
+enum { MOST_TOKENS = 256, MOST_IN = 1280, MOST_OUT = 64, MOST_MATRICES = 3 };
 
 /* One op of n_matrices matrices, each with a bias or without; the result is that of `matrix`. */
 typedef struct {
@@ -20,29 +19,17 @@ typedef struct {
     int has_bias[MOST_MATRICES];
 } product;
 
-static float *random_floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x);
-    for (size_t i = 0; i < n; i++) x[i] = random_float();
-    return x;
-}
-
 static int add_random(recording *r, int n)
 {
-    float *x = random_floats((size_t)n);
-    const int weight = add_floats(r, 1, n, x);
-    free(x);
-    return weight;
+    float x[MOST_IN];
+    for (int i = 0; i < n; i++) x[i] = random_float();
+    return add_floats(r, 1, n, x);
 }
 
 static int add_random_input(recording *r, int n_tokens, int width)
 {
-    float *x = random_floats((size_t)n_tokens * (size_t)width);
-    for (int t = 0; t < n_tokens; t++) /* some with an outlier, and some of zeros */
-        if (t % 5 == 4)
-            x[t * width + random_below(width)] = 300.0f;
-        else if (t % 7 == 3)
-            memset(x + t * width, 0, (size_t)width * sizeof *x);
+    float *x = malloc((size_t)n_tokens * (size_t)width * sizeof *x);
+    fill_activations(x, n_tokens, width);
     const int input = add_input(r, n_tokens, width, x);
     free(x);
     return input;
